@@ -1,12 +1,18 @@
 """Test the advice in words: where all stages are joined although one is a little better, and where some train."""
 
+import re
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from headstart.advice.advising import SHOWN, Advice, expected_accuracy, paragraphs
+from headstart.advice.advising import SHOWN, Advice, expected_accuracy, more_labels, paragraphs
 from headstart.advice.candidates import ScoredCandidate, SolvedCandidate, advised, in_order
+from headstart.advice.forecasting import AccuracyForecast
 from headstart.analysis.layer_report import JOINED
+from headstart.solvers.learning_curve import fit_learning_curve
 
 SHARED = ["trainer.max_epochs=5"]
 OWN = [*SHARED, "augmentation=flip_crop"]
@@ -62,3 +68,15 @@ def test_a_trained_candidate_is_weighed_against_the_best_solved_one(
     assert values["settings"] == ["backbone=resnet", f"strategy={settings[-1]}"]
     assert values["trained"] == [{"settings": tuned.settings, "accuracy": 1 - len(wrong) / 100, "seconds": 60.0}]
     assert values["forecast_settings"] == ["backbone=resnet", "strategy=ridge"]
+
+
+def test_the_gain_is_counted_from_the_fitted_curve() -> None:
+    sizes, means = [5, 10, 20], np.array([0.4, 0.3, 0.29])  # the last error is above the curve through the others
+    curve = fit_learning_curve(sizes, means + np.array([[0.01], [-0.01]]), 100)
+    advice: Any = SimpleNamespace(forecast=AccuracyForecast(sizes, (1 - means).tolist(), curve), labels=20)
+    text = more_labels(advice, 2)
+    gain, now, then = map(float, re.findall(r"about ([\d.]+) points .* from ([\d.]+) to ([\d.]+) %", text)[0])
+    assert now == pytest.approx(100 * (1 - curve.forecast(20).error), abs=0.051)
+    assert now != pytest.approx(71, abs=0.5), "the measured accuracy"
+    assert then - now == pytest.approx(gain, abs=0.11)
+    assert then == pytest.approx(100 * (1 - curve.forecast(40).error), abs=0.051)

@@ -11,8 +11,11 @@ from PIL import Image
 from resuming import only_run, rows, scalars, stop_at
 
 from headstart.cli import main
+from headstart.data import ImageData
+from headstart.inspecting import network
 from headstart.records.record import name_of_source
 from headstart.settings.configs import choices, group_names
+from headstart.training import jobs
 
 OBJECTIVES = {
     "autoencoder": ["task.noise=0.2", "task.masked=0.5", "task.decoder=transposed"],
@@ -97,6 +100,22 @@ def test_a_later_run_reads_the_bottleneck_and_predicts() -> None:
     assert main(["evaluate", str(used)]) == 0  # compares with the accuracy of the run
 
 
+def test_inspect_shows_the_bottleneck_and_the_strategies_that_a_run_refuses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "choices", lambda group: ["finetune_all", "layer_transfer", "scratch"])
+    assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
+    capsys.readouterr()
+    reads = ["head.stages=[bottleneck]", "dataset.image_size=32", f"backbone.weights={only_run('source')}"]
+    assert main(["inspect", *SMALLEST, *reads]) == 0
+    stages, strategies = capsys.readouterr().out.split("What each strategy")
+    lines = {line.split()[0]: line.split() for line in stages.splitlines() if line.strip()}
+    assert lines["bottleneck"][1] == "16"
+    assert f"{1000 * 17:,}" in lines["classifier"]
+    refused = {line.partition(": ")[0] for line in strategies.splitlines() if ": head.stages: " in line}
+    assert refused == {"scratch", "layer_transfer"}
+
+
 def test_a_run_with_an_adapter_behind_the_bottleneck_is_evaluated() -> None:
     assert pretrained("autoencoder", "source", "task.bottleneck=16", "trainer.max_epochs=1") == 0
     reads = ["strategy=adapters", "head.stages=[bottleneck]", "trainer.max_epochs=1"]
@@ -117,6 +136,18 @@ def test_embeddings_are_watched_each_epoch_and_images_are_drawn() -> None:
     assert watched <= set(header.split(","))
     assert len(lines) == 2
     assert all("" not in line.split(",") for line in lines)
+
+
+def test_a_callback_watches_the_numbers_of_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
+    stops = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=9"]
+    keeps = ["+callbacks.best._target_=pytorch_lightning.callbacks.ModelCheckpoint", "+callbacks.best.dirpath=kept"]
+    keeps += ["+callbacks.best.monitor=validation/rank_me", "+callbacks.best.mode=max"]
+    stops += ["callbacks.early_stopping.monitor=validation/probe_accuracy"]
+    assert pretrained("contrast", "a", *stops, *keeps, "trainer.max_epochs=3") == 0
+    assert len((only_run("a") / "metrics.csv").read_text().splitlines()) == 3  # a header and two epochs
+    assert len(list(Path("kept").iterdir())) == 1
+    assert pretrained("autoencoder", "b", *stops) == 2
+    assert "validation/probe_accuracy: this run logs no such number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -203,10 +234,51 @@ def test_wrong_settings_are_refused_in_one_sentence(
     assert expected in shown[0]
 
 
-def test_train_has_no_objective_and_predict_says_why_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("size", ["32", "null"])  # null: the size of the network, 160
+@pytest.mark.parametrize(
+    ("objective", "settings", "expected"),
+    [
+        ("relative_patches", ["task.patch=60"], "three patches of 60 pixels"),
+        ("autoencoder", ["task.cell=160"], "task.cell=160: a cell hides the whole image"),
+    ],
+)
+def test_images_that_are_too_small_are_refused_before_one_is_read(
+    size: str,
+    objective: str,
+    settings: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageData, "prepare", lambda *arguments: pytest.fail("images are read"))
+    if size != "null":
+        monkeypatch.setattr(jobs, "run_or_skip", lambda *arguments: pytest.fail("a run is made"))
+    assert pretrained(objective, "a", f"dataset.image_size={size}", *settings) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_train_has_no_objective(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "objective=contrast"]) == 2
     assert "There is no setting 'objective'" in capsys.readouterr().err
-    assert pretrained("relative_patches", "a") == 0
+
+
+def test_commands_that_use_predictions_say_what_a_pretraining_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrained("relative_patches", "a", "trainer.max_epochs=1") == 0
+    run = only_run("a")
     Path("image.png").write_bytes(b"")
-    assert main(["predict", str(only_run("a")), "image.png"]) == 2
-    assert "gives weights only" in capsys.readouterr().err
+    capsys.readouterr()
+    for words in (
+        ["predict", str(run), "image.png"],
+        ["export", str(run), "--to", "onnx"],
+        ["evaluate", str(run)],
+        ["evaluate", str(run), "--corruptions", "fog"],
+        ["explain", str(run)],
+    ):
+        assert main(words) == 2, words
+        (shown,) = capsys.readouterr().err.splitlines()
+        assert "this is a pretraining, which gives weights only" in shown
+        assert f"{run.name}, and use that run." in shown
+    assert main(["card", str(run)]) == 0
+    card = capsys.readouterr().out
+    assert "headstart train backbone.weights=" in card
+    assert not [words for words in ("headstart predict", "headstart evaluate", "Outputs") if words in card]

@@ -122,12 +122,23 @@ def test_imagenet_weights_bring_statistics_and_a_classifier() -> None:
         (["head=mlp"], r"head=mlp: every stage is read"),
         (["augmentation=mixup"], r"augmentation=mixup: similarity passes over the images once"),
         (["source=empty"], r"The folder 'empty' holds no image"),
+        (
+            ["dataset=empty", "dataset.root=x"],
+            r"dataset.root=x: dataset=empty reads all .* or use dataset=image_folder",
+        ),
+        (["source=empty", "source.root=x"], r"source.root=x: source=empty reads all .* or use source=image_folder"),
+        (["source=empty", "+source.bits=12"], r"source.bits=12: source=empty reads all images below the folder"),
+        (["dataset=textures", "dataset=empty"], r"dataset=textures and dataset=empty: expected one data set"),
+        (["dataset=a.csv"], r"dataset=a.csv: expected a data set or a folder .* use dataset=csv dataset.root=a.csv"),
+        (["source=a.csv"], r"source=a.csv: expected a data set or a folder .* use source=csv source.root=a.csv"),
         (["test_views=flip"], r"test_views=flip: similarity makes no use of it; use test_views=null"),
     ],
 )
 def test_wrong_settings(settings: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
-    assert main(["similarity", *TEXTURES, *settings]) == 2
+    Path("a.csv").write_text("path,label\n")
+    base = WITHOUT_COUNTS if "dataset=empty" in settings else TEXTURES
+    assert main(["similarity", *base, *settings]) == 2
     output = capsys.readouterr()
     assert re.search(sentence, output.err), output.err
     assert len(output.err.strip().splitlines()) == 1

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from headstart.pretraining.contrast import Contrast, simclr_loss, vicreg_loss
-from headstart.pretraining.monitor import EmbeddingMonitor, deviation_of, probe_accuracy, rank_me
+from headstart.pretraining.monitor import EmbeddingMonitor, deviation_of, probe_accuracy, rank_me, watched
 
 
 def pairs(count: int = 5, width: int = 4) -> torch.Tensor:
@@ -97,3 +97,18 @@ def test_the_monitor_forgets_after_each_epoch() -> None:
         found = monitor.compute()
         assert found["rank_me"] == pytest.approx(width, abs=1e-3)
         assert set(found) == {"rank_me", "embedding_deviation", "probe_accuracy"}
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [1, 1, 1], [0, 1, 1]])
+def test_the_numbers_that_exist_are_known_from_the_labels(labels: list[int]) -> None:
+    monitor, given = EmbeddingMonitor(), torch.tensor(labels)
+    monitor.see(torch.arange(len(labels)), torch.eye(len(labels)), torch.eye(len(labels)), given)
+    assert list(monitor.compute()) == watched(given)
+
+
+def test_only_simclr_has_a_temperature() -> None:
+    def logits(method: str, temperature: float) -> torch.Tensor:
+        return Contrast(method, temperature).tally(pairs(), torch.arange(5))
+
+    assert torch.equal(logits("vicreg", 0.1), logits("vicreg", 0.5))
+    assert not torch.equal(logits("simclr", 0.1), logits("simclr", 0.5))

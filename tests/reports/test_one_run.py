@@ -13,6 +13,8 @@ from headstart.cli import main
 from headstart.kinds.class_tables import share_interval
 from headstart.records.runs import read_runs
 from headstart.reports.analysis import Analysis, analyse
+from headstart.reports.drawing import planned
+from headstart.reports.tables.beyond_accuracy import beyond_accuracy
 from headstart.statistics import accuracy_interval
 
 RIGHT = np.array([True] * 12 + [False, True, True, False] * 6)  # 36 images, 12 a class
@@ -150,3 +152,22 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     run_with(tmp_path)
     write_run(tmp_path, "lora", 0, 0.5)
     assert analysed(tmp_path).one_run is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "tables", "measures"),
+    [("contrast", [], set()), ("relative_patches", ["classes", "confusions"], {"macro F1 (%)", "calibration"})],
+)
+def test_a_pretraining_has_only_the_measures_that_its_objective_gives(
+    objective: str, tables: list[str], measures: set[str], tmp_path: Path
+) -> None:
+    run_with(tmp_path, task=objective)
+    analysis = analysed(tmp_path)
+    assert analysis.one_run is not None
+    shown = dict(analysis.one_run.overview.texts)
+    assert shown["test accuracy (%)"].startswith("66.7 [49.7, 80.2]")
+    assert {name for name in shown if "macro" in name or name == "calibration"} == measures
+    assert [table.id for table in analysis.one_run.details] == tables
+    figures = {plan.name.partition("-")[0] for plan in planned(analysis, [{}], {})}
+    assert ("confusion" in figures, "reliability" in figures) == (bool(tables), bool(tables))
+    assert (beyond_accuracy(analysis) is not None) == bool(measures)

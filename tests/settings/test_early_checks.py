@@ -74,6 +74,7 @@ WRONG = {
     [
         (["strategy=knn", "dataset.balance=sampler"], r"strategy=knn has none: use dataset.balance=loss"),
         (["strategy=layer_transfer", "head.stages=[bottleneck]"], r"choose another strategy"),
+        (["strategy=layer_transfer", "head.stages=bottleneck"], r"choose another strategy"),
         (
             ["strategy=linear_probe", "dataset.balance=sampler"],
             r"strategy=linear_probe has none: use dataset.balance=loss",

@@ -182,6 +182,16 @@ def test_neighbours_give_each_output_as_alone() -> None:
     torch.testing.assert_close(head(values[30:]), torch.cat(alone, dim=1).to(head(values[30:]).dtype))
 
 
+def test_a_callback_watches_the_metric_of_an_output() -> None:
+    list_of_several(60)
+    stops = ["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/light/r2"]
+    stops += ["callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=1e6"]
+    parts = f"task.parts={{{COLOUR}, {LIGHT}}}"
+    assert main([*COMMON, parts, "strategy=head_only", "trainer.max_epochs=3", *stops]) == 0
+    (metrics,) = Path("runs").rglob("metrics.csv")
+    assert len(metrics.read_text().splitlines()) == 3  # a header and two epochs
+
+
 def test_predictions_come_back_from_their_file(tmp_path: Path) -> None:
     list_of_several(60)
     assert main([*COMMON, f"task.parts={{{COLOUR}, {LIGHT}, {TAGS}}}", "strategy=ridge", "task.primary=light"]) == 0

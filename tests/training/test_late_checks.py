@@ -116,18 +116,19 @@ def test_a_network_without_batch_norm_takes_single_images() -> None:
 def test_a_callback_watches_a_logged_number(make: Callable[[str], Any], monitor: str, sentence: str | None) -> None:
     strategy = make_strategy(FinetuneAll)
     if sentence is None:
-        check_monitors([make(monitor)], strategy)
+        check_monitors([make(monitor)], strategy, data(8, 4))
         return
     with pytest.raises(ConfigError, match=sentence):
-        check_monitors([make(monitor)], strategy)
-    check_monitors([make(monitor)], make_strategy(NearestCentroid))  # calls none
+        check_monitors([make(monitor)], strategy, data(8, 4))
+    check_monitors([make(monitor)], make_strategy(NearestCentroid), data(8, 4))  # calls none
 
 
 def test_a_number_of_the_end_of_an_epoch_is_not_watched_before() -> None:
     early = EarlyStopping("train/loss", check_on_train_epoch_end=False)
     with pytest.raises(ConfigError, match="known only at the end of an epoch"):
-        check_monitors([early], make_strategy(FinetuneAll))
-    check_monitors([EarlyStopping("validation/loss", check_on_train_epoch_end=False)], make_strategy(FinetuneAll))
+        check_monitors([early], make_strategy(FinetuneAll), data(8, 4))
+    early = EarlyStopping("validation/loss", check_on_train_epoch_end=False)
+    check_monitors([early], make_strategy(FinetuneAll), data(8, 4))
 
 
 @pytest.mark.parametrize("limit", [1.0, 0.5, 1, 3])

@@ -1,5 +1,6 @@
 """Test that settings that were typed and are not used are named, with the reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,26 @@ PLAIN: dict[str, Any] = {
         (HeadOnly, {"trainer": {"gradient_clip_val": 1.0}}, ["trainer.gradient_clip_algorithm=value"], []),
         (HeadOnly, {}, ["head.gem_p=4"], ["head.gem_p (head.pooling is not gem)"]),
         (HeadOnly, {"head": {"pooling": "gem"}}, ["head.gem_p=4"], []),
+        (HeadOnly, {"task": {"masked": 0.0}}, ["task.cell=4", "task.masked=0"], ["task.cell (task.masked is 0)"]),
+        (HeadOnly, {"task": {"masked": 0.5}}, ["task.cell=4"], []),
+        (HeadOnly, {"task": {"method": "vicreg"}}, ["task.temperature=1"],
+         ["task.temperature (task.method is vicreg)"]),
+        (HeadOnly, {"task": {"method": "simclr"}}, ["task.temperature=1"], []),
+        (HeadOnly, {"task": {"loss": "mae"}}, ["task.bins=9"], ["task.bins (task.loss is mae)"]),
+        (HeadOnly, {"task": {"loss": "bins"}}, ["task.bins=9"], []),
+        (HeadOnly, {"task": {"colour": "drop"}}, ["task.colour=drop"], []),
     ],
 )  # fmt: skip
 def test_unused_settings(cls: type[Strategy], changes: dict[str, Any], typed: list[str], phrases: list[str]) -> None:
     strategy = make_strategy(cls)
     assert unused_settings(OmegaConf.create(PLAIN | changes), typed, strategy) == phrases
+
+
+def test_colours_of_images_without_colour_are_not_used() -> None:
+    strategy = make_strategy(HeadOnly)
+    strategy.backbone.signature = replace(strategy.backbone.signature, channels=1)
+    phrases = unused_settings(OmegaConf.create(PLAIN), ["task.colour=drop"], strategy)
+    assert phrases == ["task.colour (images do not have three channels)"]
 
 
 def test_a_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:

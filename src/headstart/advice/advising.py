@@ -240,10 +240,10 @@ def more_labels(advice: Advice, factor: int) -> str:
     labels = factor * advice.labels
     found = advice.forecast.at(labels)
     gain = advice.forecast.curve.gain(labels)
-    mean, low, high = (f"{100 * (1 - error):.1f}" for error in (found.error, found.high, found.low))
+    now, mean, low, high = (100 * (1 - error) for error in (found.error + gain, found.error, found.high, found.low))
     return (
-        f"With {labels - advice.labels} more labels a class you would gain about {100 * gain:.1f} points: {mean} %"
-        f" ({low} to {high}, {100 * LEVEL:.0f} % interval)."
+        f"With {labels - advice.labels} more labels a class you would gain about {100 * gain:.1f} points on the fitted"
+        f" curve: from {now:.1f} to {mean:.1f} % ({low:.1f} to {high:.1f}, {100 * LEVEL:.0f} % interval)."
     )
 
 

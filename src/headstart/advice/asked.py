@@ -13,6 +13,7 @@ from headstart.settings.early_checks import SOLVED
 
 IDLE = ("strategy", "head", "optimizer", "scheduler", "callbacks", "logger")
 OF_TRAINING = ("augmentation", "strategy", "optimizer", "scheduler", "callbacks")  # no solved head uses them
+OF_FOLDERS = ("image_size", "crop_fraction", "resize", "on_error", "batch_size", "num_workers")  # without labels
 MIXING = "wise_ft"  # changes the network after its last epoch
 
 
@@ -32,11 +33,11 @@ def split_source(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
     Raises ConfigError for settings of a source without its name.
     """
-    of_source = [one for one in arguments if one.startswith(("source=", "source."))]
+    of_source = [one for one in arguments if group_of(one) == "source"]
     own = [one for one in arguments if one not in of_source]
-    if of_source and not any(one.startswith("source=") for one in of_source):
+    if of_source and not any(key_of(one) == "source" for one in of_source):
         raise ConfigError(f"'{of_source[0]}' needs source=NAME, a data set, or source=FOLDER.")
-    return own, [f"dataset{one.removeprefix('source')}" for one in of_source]
+    return own, [one.replace("source", "dataset", 1) for one in of_source]
 
 
 def refuse_idle(arguments: Sequence[str], used: Collection[str] = ()) -> None:
@@ -66,14 +67,32 @@ def without_training(arguments: Sequence[str]) -> list[str]:
     return [one for one in arguments if group_of(one) not in OF_TRAINING]
 
 
-def folder_of(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Return the folder that "dataset=" names, or None if it names a data set, and settings that Hydra understands."""
+def folder_of(arguments: Sequence[str], word: str = "dataset") -> tuple[Path | None, list[str]]:
+    """Return the folder that "dataset=" names, or None if it names a data set, and settings that Hydra understands.
+
+    ``word`` is what the user typed for "dataset". Raises ConfigError for a file, and for settings that a folder
+    without labels does not have.
+    """
     named = [one.partition("=")[2] for one in arguments if one.startswith("dataset=")]
-    if not named or named[-1] in choices("dataset") or not expanded(named[-1]).is_dir():
+    if not named or named[-1] in choices("dataset"):
         return None, list(arguments)
-    folder = expanded(named[-1])
-    quoted = str(folder).replace("'", "\\'")
+    given, folder = f"{word}={named[-1]}", expanded(named[-1])
+    if folder.is_file():
+        raise ConfigError(
+            f"{given}: expected a data set or a folder of images; for a list use {word}=csv {word}.root={named[-1]}."
+        )
+    if not folder.is_dir():
+        return None, list(arguments)
+    if len(named) > 1:
+        raise ConfigError(f"{word}={named[0]} and {given}: expected one data set.")
     others = [one for one in arguments if not one.startswith("dataset=")]
+    for one in others:
+        if group_of(one) == "dataset" and key_of(one).removeprefix("dataset.") not in OF_FOLDERS:
+            raise ConfigError(
+                f"{word}{one.lstrip('+~').removeprefix('dataset')}: {given} reads all images below the folder, without"
+                f" labels; leave this setting out, or use {word}=image_folder {word}.root={named[-1]}."
+            )
+    quoted = str(folder).replace("'", "\\'")
     return folder, [*others, "dataset=image_folder", f"dataset.root='{quoted}'"]
 
 

@@ -66,7 +66,7 @@ def read_data_set(config: DictConfig, backbone: Backbone) -> ImagesToMeasure:
 
 
 def read_folder(folder: Path, config: DictConfig, backbone: Backbone) -> ImagesToMeasure:
-    """Return all images below a folder, or those that a list names, without labels.
+    """Return all images below a folder, without labels.
 
     They are resized as the data set of the settings. Raises DataError for unreadable images, unless
     ``dataset.on_error=skip``.

@@ -97,10 +97,12 @@ def run_directory(path: Path) -> Path:
 
 
 def finished_run(directory: Path, use: str) -> Run:
-    """Return a finished run. Raises DataError for another; ``use`` is a word for its message, such as "explained"."""
+    """Return a finished run with predictions. Raises DataError for another; ``use`` is a word such as "explained"."""
     run = read_run(directory)
     if not isinstance(run, Run):
         raise DataError(f"only finished runs can be {use}, but this one is {run.status} ({run.reason}).")
+    if run.weights_only:
+        raise DataError(f"{run.weights_only}.")
     return run
 
 

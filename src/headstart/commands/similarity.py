@@ -46,7 +46,7 @@ def _measure_and_print(arguments: Sequence[str]) -> None:
     config, _ = probe_settings(own, "similarity")
     source_folder, source_config = None, None
     if of_source:
-        source_folder, of_source = folder_of(of_source)
+        source_folder, of_source = folder_of(of_source, "source")
         beside = [argument for argument in own if not argument.lstrip("+~").startswith("dataset")]
         source_config, _ = probe_settings([*beside, *_resizing(config.dataset), *of_source], "similarity")
     results = ResultFolder(config, out, FILES)

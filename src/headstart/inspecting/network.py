@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from headstart.commands.train import USER_ERRORS, answered, reason
 from headstart.errors import ConfigError
 from headstart.settings.configs import choices, composed
-from headstart.settings.early_checks import resolved_and_checked
+from headstart.settings.early_checks import check_bottleneck, reads_bottleneck, resolved_and_checked
 from headstart.settings.parts import SEVERAL_TASK
 from headstart.tables import share_text, table_text
 
@@ -98,9 +98,12 @@ def _all_shares(arguments: list[str], chosen: str) -> tuple[list[Shares], list[s
 def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
     """Return the backbone's name, image size in pixels, stages and number of features."""
     from headstart.backbones.anatomy import anatomy
+    from headstart.backbones.readout import with_bottleneck
     from headstart.training.compose import make_backbone
 
     backbone = make_backbone(config)
+    if reads_bottleneck(config):  # type: ignore[arg-type]
+        backbone = with_bottleneck(backbone)
     return backbone.name, backbone.preprocessing.image_size, anatomy(backbone), backbone.feature_dim
 
 
@@ -128,9 +131,12 @@ def _shares(name: str, arguments: Sequence[str]) -> Shares:
     import numpy as np
 
     from headstart.inputs.signature import RGB
-    from headstart.training.compose import kind_of, make_augmentation, make_backbone, make_strategy
+    from headstart.training.compose import class_of, kind_of, make_augmentation, make_backbone, make_strategy
 
     config, _ = _composed(arguments)
+    check_bottleneck(config)  # type: ignore[arg-type]
+    if not getattr(class_of(config, "strategy"), "pretrained", True):
+        config.backbone.weights = None  # as in a run
     data: Any = SimpleNamespace(  # all that strategies read
         num_classes=CLASSES, class_weights=None, balance="none", signature=RGB, gives_masks=False,
         task=kind_of(config).name,

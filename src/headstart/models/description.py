@@ -13,6 +13,7 @@ from headstart.boundary.opening import is_inside, unreadable
 from headstart.errors import DataError, nearest
 from headstart.files import write_atomically
 from headstart.records.names import BEST_CHECKPOINT, CHECKPOINT_FOLDER, MODEL_FILE, MODEL_TENSORS, RUN_FILE
+from headstart.records.runs import Run, read_run
 
 FORMAT, VERSION = "headstart model", 1
 LARGEST_IMAGE = 4096  # pixels of a side; a larger one would take the memory before anything can be checked
@@ -152,9 +153,11 @@ def model_folder(path: Path) -> Path:
         hint = nearest(str(path), near)
         raise DataError(f"There is no run or model '{path}'.{hint if hint.startswith(' Did') else ''}")
     if is_inside(path, RUN_FILE):
+        found = read_run(path)
+        why = found.weights_only if isinstance(found, Run) else ""
         raise DataError(
-            f"'{path}' has no {MODEL_FILE}: the run is unfinished, older than this file, or a run of headstart"
-            " pretrain, which gives weights only; finish or repeat the run."
+            f"'{path}' has no {MODEL_FILE}:"
+            f" {why or 'the run is unfinished, or older than this file; finish or repeat the run'}."
         )
     raise DataError(f"'{path}' is no run and no model: it has no {MODEL_FILE}.")
 

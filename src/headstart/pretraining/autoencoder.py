@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.backbones import Backbone, MapRows, read_maps
-from headstart.errors import ConfigError
 from headstart.precision import at_least_single
 from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Sample, in_lines
 from headstart.settings.leaf_table import check_parameters
@@ -102,10 +101,6 @@ class Autoencoder(Objective):
     def layers(self, feature_dim: int) -> nn.Module:
         """Return the bottleneck and the decoder."""
         settings = self._last_map
-        if self.masked and self.cell >= settings.size:
-            raise ConfigError(
-                f"task.cell={self.cell}: a cell hides the whole image of {settings.size} pixels; choose smaller cells."
-            )
         return ImageDecoder(feature_dim, self.bottleneck, settings.size, settings.channels, self.transposed)
 
     def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

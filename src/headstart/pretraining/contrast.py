@@ -113,8 +113,8 @@ class Contrast(Objective):
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return rows (N, 3) of two logits and 1: of a first view's nearest other image, and of its other view.
 
-        Logits are cosines divided by the temperature. The right answer is always number 1, so that equal logits, as
-        after a collapse, count as wrong.
+        Logits are cosines, divided by the temperature of simclr. The right answer is always number 1, so that equal
+        logits, as after a collapse, count as wrong.
         """
         pairs, first = ranks.all_rows(at_least_single(outputs))
         views = F.normalize(pairs.transpose(0, 1).flatten(0, 1), dim=1)
@@ -122,7 +122,8 @@ class Contrast(Objective):
         own = torch.arange(len(outputs), device=cosines.device)
         partner = cosines[own, own + first + len(pairs)]
         cosines[own, own + first] = cosines[own, own + first + len(pairs)] = -1
-        logits = torch.stack([cosines.amax(dim=1), partner], dim=1) / self.temperature
+        logits = torch.stack([cosines.amax(dim=1), partner], dim=1)
+        logits = logits / self.temperature if self.method == "simclr" else logits
         return torch.cat([logits, torch.ones_like(partner)[:, None]], dim=1)
 
     def primary_of(self, tallies: Tensor) -> float:

@@ -10,6 +10,8 @@ from headstart.solvers.centroids import nearest_mean
 
 EPSILON = 1e-7  # of the paper, added to each share
 MOST = 8192  # images of a split that are kept
+WATCHED = ("rank_me", "embedding_deviation")  # of any images
+PROBED = "probe_accuracy"  # of images with labels
 
 
 def rank_me(embeddings: Tensor) -> float:
@@ -46,6 +48,11 @@ def probe_accuracy(features: Tensor, labels: Tensor) -> float:
     return right / len(labels)
 
 
+def watched(labels: Tensor) -> list[str]:
+    """Return the names of the numbers that exist for validation images with these labels, (N,)."""
+    return [*WATCHED, *([PROBED] if len(labels) > 2 and len(labels.unique()) > 1 else [])]
+
+
 class EmbeddingMonitor:
     """Collects the embeddings, features and labels of an epoch of validation."""
 
@@ -65,7 +72,5 @@ class EmbeddingMonitor:
         positions, *values = (torch.cat(parts) for parts in zip(*ranks.gathered(self._seen), strict=True))
         features, embeddings, labels = (value[positions.argsort()[:MOST]] for value in values)
         self._seen, self._count = [], 0
-        found = {"rank_me": rank_me(embeddings), "embedding_deviation": deviation_of(embeddings)}
-        if len(labels) > 2 and len(labels.unique()) > 1:
-            found["probe_accuracy"] = probe_accuracy(features, labels)
-        return found
+        found = dict(zip(WATCHED, (rank_me(embeddings), deviation_of(embeddings)), strict=True))
+        return found | ({PROBED: probe_accuracy(features, labels)} if PROBED in watched(labels) else {})

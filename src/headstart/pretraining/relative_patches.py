@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.errors import ConfigError
 from headstart.kinds.objectives import POSITIONS
+from headstart.patch_grid import patch_sizes
 from headstart.precision import at_least_single
 from headstart.pretraining.objective import Bytes, Display, Draws, Objective, Readout, Sample, answered, in_lines
 from headstart.settings.leaf_table import check_parameters
@@ -24,7 +24,6 @@ from headstart.tasks.heads import LinearHead
 
 PLACES = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0))
 NOISE = 0.01  # deviation of the noise in dropped channels, divided by that of the channel that stays
-LEAST_PATCH = 6  # pixels
 LEAST_SIDE = 32  # pixels that a patch is enlarged to, so that the last stage has a map
 CELL, LINE = 96, 12  # pixels of the drawn accuracies
 
@@ -73,18 +72,7 @@ class RelativePatches(Objective):
 
     def sizes(self, side: int) -> tuple[int, int, int]:
         """Return patch, gap and jitter in pixels for images of ``side`` pixels. Raises ConfigError if nothing fits."""
-        patch = self.patch or int(side / (3 + 2 * self.gap + 2 * self.jitter))
-        while True:
-            gap, jitter = round(self.gap * patch), round(self.jitter * patch)
-            needed = 3 * patch + 2 * gap + 2 * jitter
-            if needed <= side and patch >= LEAST_PATCH:
-                return patch, gap, jitter
-            if self.patch or patch < LEAST_PATCH:
-                raise ConfigError(
-                    f"dataset.image_size={side}: three patches of {max(patch, LEAST_PATCH)} pixels with their gaps do"
-                    " not fit; choose larger images, or smaller task.patch and task.gap."
-                )
-            patch -= 1
+        return patch_sizes(side, self.patch, self.gap, self.jitter)
 
     def pose(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return two patches of each image (N, 2, C, P, P), and the numbers of the positions (N,)."""

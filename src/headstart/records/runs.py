@@ -13,6 +13,7 @@ from headstart.boundary.opening import unreadable
 from headstart.boundary.tables import CURVE_CELLS, MOST_CURVE, open_table
 from headstart.errors import DataError
 from headstart.kinds import Kind, kind_of, metric_of
+from headstart.kinds.objectives import PatchKind, ReconstructionKind
 from headstart.progress import counted
 from headstart.records.explained import explained_in
 from headstart.records.finding import find_run_directories
@@ -64,6 +65,16 @@ class Run(RunRecord):
     def kind(self) -> Kind:
         """Return the kind of target."""
         return kind_of(self.content)
+
+    @property
+    def weights_only(self) -> str:
+        """Return what a run of ``headstart pretrain`` is for, as it predicts nothing; "" for any other run."""
+        if not isinstance(self.kind, PatchKind | ReconstructionKind):
+            return ""
+        return (
+            "this is a pretraining, which gives weights only; train on your images with"
+            f" backbone.weights={self.directory}, and use that run"
+        )
 
     @property
     def test(self) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from headstart.kinds.class_scores import Scores
+from headstart.kinds.classification import ClassKind
 from headstart.records.names import BEST_NETWORK
 from headstart.records.runs import Run
 from headstart.report_table import Cell, Column, ReportTable
@@ -128,7 +129,7 @@ class ModelCard:
         if rows:
             yield markdown_table(ReportTable("splits", "Splits", "", columns, rows))
         classes = run.get("classes")
-        if isinstance(classes, list) and classes:
+        if isinstance(classes, list) and classes and not run.weights_only:
             names = ", ".join(escape_markdown(one) for one in classes[:100])
             more = f", and {len(classes) - 100} more" if len(classes) > 100 else ""
             yield f"Outputs ({len(classes)}): {names}{more}."
@@ -185,7 +186,8 @@ class ModelCard:
     def _robustness(self) -> Iterator[str]:
         tables = [table for table in report_tables(self.analysis) if _is_robustness(table)]
         if not tables:
-            yield "Not measured; `headstart evaluate RUN --corruptions` measures it."
+            measurable = self.run.kind.name == ClassKind.name
+            yield "Not measured" + ("; `headstart evaluate RUN --corruptions` measures it." if measurable else ".")
         for table in tables:
             yield from _titled(table)
 
@@ -224,6 +226,11 @@ class ModelCard:
 
     def _use(self) -> Iterator[str]:
         name = self.run.directory.name
+        if self.run.weights_only:
+            yield "It gives weights, which other runs take:"
+            yield _block("", [f"headstart train backbone.weights={shlex.quote(name)} dataset=NAME"])
+            yield f"Run: `{_code(self.run.id)}`"
+            return
         yield "On a command line; it needs neither the data nor the settings of the run:"
         yield _block("", [f"headstart predict {shlex.quote(name)} IMAGE_OR_FOLDER"])
         yield "In Python:"

@@ -30,7 +30,7 @@ from headstart.figures.overview import draw_overview
 from headstart.figures.reliability import draw_reliability
 from headstart.figures.style import Style
 from headstart.kinds import Metric
-from headstart.kinds.class_scores import confusion_counts, reliability_bins, scaled
+from headstart.kinds.class_scores import Scores, confusion_counts, reliability_bins, scaled
 from headstart.records.explained import EXPLAINED, explained_in
 from headstart.records.keys import short_names, short_value
 from headstart.records.names import EXPLAIN_FOLDER, TEST_PREDICTIONS
@@ -142,7 +142,8 @@ def _panel_figures(
         )
     yield from _robustness(analysis, title, styles, slug)
     best = panel.best
-    runs = [run for run in best.runs if run.id in analysis.evidence and analysis.evidence[run.id].classes]
+    evidence = analysis.evidence
+    runs = [run for run in best.runs if run.id in evidence and isinstance(evidence[run.id].scores, Scores)]
     if runs:
         yield FigurePlan(
             f"confusion-{slug}",

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from headstart.errors import ConfigError, nearest
 from headstart.files import expanded, printable
+from headstart.patch_grid import patch_sizes
 from headstart.settings.configs import refuse_parts
-from headstart.settings.effects import flatten
+from headstart.settings.effects import flatten, is_seed
 from headstart.settings.leaf_table import ANY_GROUP, SEED, TRAINER, check_leaves
 from headstart.settings.leaves import check_leaf, is_whole, one_of, optional
 from headstart.settings.parts import SEVERAL_TASK, check_several
@@ -117,14 +118,34 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_callbacks(settings)
     check_augmentation(settings)
     check_masks(settings)
-    _check_solved(settings["strategy"], settings["dataset"].get("balance", "none"))
-    stages, strategy = (settings.get("head") or {}).get("stages"), str(settings["strategy"].get("_target_"))
-    if isinstance(stages, list | ListConfig) and "bottleneck" in stages and strategy.endswith(".LayerTransfer"):
+    check_image_size(settings["task"], settings["backbone"].get("image_size"))
+    if name := SOLVED.get(str(settings["strategy"].get("_target_")).removeprefix("headstart.strategies.")):
+        check_solved_balance(settings["dataset"].get("balance", "none"), name)
+    check_bottleneck(settings)
+    check_places(settings)
+
+
+def reads_bottleneck(settings: Mapping[str, Any]) -> bool:
+    """Return whether the head reads the bottleneck that came with the weights of an autoencoder."""
+    stages = (settings.get("head") or {}).get("stages")
+    return "bottleneck" in (stages if isinstance(stages, list | ListConfig) else [stages])
+
+
+def check_bottleneck(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a bottleneck above stages that may be random."""
+    if reads_bottleneck(settings) and str(settings["strategy"].get("_target_")).endswith(".LayerTransfer"):
         raise ConfigError(
             "head.stages: a bottleneck reads what the whole network learned, and strategy=layer_transfer may start its"
             " upper stages from random weights; choose another strategy."
         )
-    check_places(settings)
+
+
+def check_image_size(task: Mapping[str, Any], side: int | None) -> None:
+    """Raise ConfigError if patches or cells of an objective do not fit images of ``side`` pixels; None is unknown."""
+    if side and {"patch", "gap", "jitter"} <= task.keys():
+        patch_sizes(side, task["patch"], task["gap"], task["jitter"])
+    if side and task.get("masked") and task.get("cell", 0) >= side:
+        raise ConfigError(f"task.cell={task['cell']}: a cell hides the whole image of {side} pixels; use smaller ones.")
 
 
 def check_objective(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -168,18 +189,16 @@ def check_seeds(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for a seed that is not a whole number."""
     streams = {f"seeds.{name}": seed for name, seed in settings["seeds"].items()}
     for group in NEEDED:
-        parts = settings[group].items()
-        streams |= {f"{group}.{name}": seed for name, seed in parts if name == "seed" or name.endswith("_seed")}
+        streams |= {f"{group}.{name}": seed for name, seed in settings[group].items() if is_seed(name)}
     for name, seed in {"seed": settings["seed"], **streams}.items():
         check_leaf(name, seed, SEED)
 
 
 def check_needed(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError if a setting that every run needs is missing."""
-    for key in ("optimizer.lr", "trainer.max_epochs"):
-        group, name = key.split(".")
+    for group, name in (("optimizer", "lr"), ("trainer", "max_epochs")):
         if name not in settings[group]:
-            raise ConfigError(f"{key} is not set; give it a value, as in {key}=...")
+            raise ConfigError(f"{group}.{name} is not set; give it a value, as in {group}.{name}=...")
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
@@ -242,8 +261,7 @@ def check_masks(settings: Mapping[str, Any]) -> None:
     if settings["dataset"].get("_target_") != MASK_CLASS:
         return
     for key in ("test_views", "strategy.views", "features.views"):
-        group, _, name = key.rpartition(".")
-        value = (settings.get(group) or {}).get(name) if group else settings.get(name)
+        value = flatten(settings).get(key)
         if value is not None:
             raise ConfigError(
                 f"{key}={value}: views of an image show other pixels, and with dataset=image_mask each pixel has a"
@@ -251,13 +269,11 @@ def check_masks(settings: Mapping[str, Any]) -> None:
             )
 
 
-def check_references(names: Iterable[str]) -> list[str]:
-    """Return the names of references. Raises ConfigError for one that does not exist."""
-    known = list(names)
-    for name in known:
+def check_references(names: Iterable[str]) -> None:
+    """Raise ConfigError for a reference that does not exist."""
+    for name in names:
         if name not in REFERENCES:
             raise ConfigError(f"There is no reference '{name}'.{nearest(name, REFERENCES)}")
-    return known
 
 
 def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
@@ -272,12 +288,6 @@ def trusted_packages(settings: Mapping[str, Any], overrides: Sequence[str]) -> l
             f" allow_targets=[{','.join(wanted)}] to the command."
         )
     return wanted
-
-
-def _check_solved(strategy: Mapping[str, Any], balance: str) -> None:
-    """Raise ConfigError for settings of the data set that do not affect a solved strategy."""
-    if name := SOLVED.get(str(strategy.get("_target_")).removeprefix("headstart.strategies.")):
-        check_solved_balance(balance, name)
 
 
 def check_places(settings: Mapping[str, Any]) -> None:

@@ -32,18 +32,8 @@ from headstart.settings.leaves import (
     whole,
 )
 
-LOGGED = (  # each epoch, besides the primary metric of training and validation
-    "validation/loss",
-    "train/loss",
-    "samples_per_second",
-)
-LIBRARIES = (
-    "headstart",
-    "torch",
-    "pytorch_lightning",
-    "torchvision",
-    "timm",
-)  # the table holds only for classes of these packages
+LOGGED = ("validation/loss", "train/loss", "samples_per_second")  # each epoch, besides the primary metric
+LIBRARIES = ("headstart", "torch", "pytorch_lightning", "torchvision", "timm")  # the table holds for their classes
 SHARE = number(0, 1).expecting("a fraction from 0 to 1")
 BETWEEN = number(0, 1, above=True, below=True).expecting("a number between 0 and 1")
 BELOW_ONE = number(0, 1, below=True)
@@ -279,7 +269,7 @@ TRAINER = {
 }  # fmt: skip
 CALLBACKS = {  # of each callback
     "monitor": optional(Leaf(
-        lambda value: bool(re.fullmatch(r"(train|validation)/\w+|learning_rate/.+|samples_per_second", str(value))),
+        lambda value: bool(re.fullmatch(r"(train|validation|learning_rate)/.+|samples_per_second", str(value))),
         f"a number logged each epoch: the primary metric such as validation/accuracy, {', '.join(LOGGED)}", LOGGED,
     )),
     "mode": optional(one_of("min", "max")),

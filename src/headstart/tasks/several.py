@@ -130,9 +130,15 @@ class Several:
         found: float = self.decisive.task.primary_of(tallies[:, self.decisive.tallies])
         return found
 
+    @property
+    def metric_names(self) -> list[str]:
+        """Return the name of each output's metric, such as "box/r2"."""
+        return [f"{part.name}/{part.task.primary}" for part in self.parts]
+
     def metrics_of(self, tallies: Tensor) -> dict[str, float]:
-        """Return the metric of each output, named "box/r2", from the tallies."""
-        return {f"{p.name}/{p.task.primary}": p.task.primary_of(tallies[:, p.tallies]) for p in self.parts}
+        """Return the metric of each output by its name, from the tallies."""
+        found = (part.task.primary_of(tallies[:, part.tallies]) for part in self.parts)
+        return dict(zip(self.metric_names, found, strict=True))
 
     def score(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss and primary metric, and those of each output, named "box/r2"; computed in float64."""

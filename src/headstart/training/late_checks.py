@@ -12,22 +12,26 @@ from torch import Tensor, nn
 from headstart.data import ImageData
 from headstart.devices.sharding import INSTEAD, Sharded
 from headstart.errors import ConfigError, DataError, nearest
+from headstart.pretraining.monitor import watched
 from headstart.settings.leaf_table import LOGGED
 from headstart.strategies import Strategy
 from headstart.strategies.modes import batch_norms
+from headstart.tasks.several import Several
 
 log = logging.getLogger(__name__)
 
 
-def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy) -> None:
+def check_monitors(callbacks: Sequence[pl.Callback], strategy: Strategy, data: ImageData) -> None:
     """Raise ConfigError for a callback that watches a number which no epoch of this strategy logs."""
     if not strategy.by_gradient:  # no callback is called
         return
     rates = [f"learning_rate/{group.name}" for group in strategy.plan.groups if not group.frozen]
-    primary = strategy.task.primary
+    task, primary = strategy.task, strategy.task.primary
+    names = [primary, *(task.metric_names if isinstance(task, Several) else [])]
+    of_embeddings = watched(torch.from_numpy(data.validation.targets)) if getattr(strategy, "monitor", None) else []
     logged = [
-        f"validation/{primary}",
-        f"train/{primary}",
+        *(f"{split}/{name}" for name in names for split in ("validation", "train")),
+        *(f"validation/{name}" for name in of_embeddings),
         *LOGGED,
         *rates,
         *(["train/jsd"] if strategy.consistency else []),

@@ -26,7 +26,7 @@ from headstart.inputs.seen import SeenImages
 from headstart.records.curves import CurveLogger
 from headstart.seeds import stream
 from headstart.settings import identity
-from headstart.settings.early_checks import check_settings
+from headstart.settings.early_checks import check_image_size, check_settings
 from headstart.settings.rules import existing_weights
 from headstart.settings.sources import short_name
 from headstart.strategies import Strategy
@@ -141,6 +141,7 @@ def prepare(
     features = compose.make_features(config)
     store = features.folder(config.output_dir)
     backbone = compose.make_backbone(config)
+    check_image_size(config.task, backbone.preprocessing.image_size)  # of the weights, if the settings name none
     if every_stage and config.head.stages is None:
         config.head.stages = backbone.stage_names
     on_device = compose.augments_on_device(config, trainer.strategy.root_device.type)
@@ -152,7 +153,7 @@ def prepare(
     trainer.precision_plugin.convert_module(strategy)  # measurements before the fit use this network, too
     check_views(features, strategy, trainer, data.train, config.get("test_views"))
     warn_of_corners(config, data)
-    check_monitors(trainer.callbacks, strategy)  # type: ignore[attr-defined]
+    check_monitors(trainer.callbacks, strategy, data)  # type: ignore[attr-defined]
     check_limits(trainer, data)
     check_shares(data, strategy, trainer.world_size)
     check_sharding(strategy, trainer.strategy, trainer.world_size)

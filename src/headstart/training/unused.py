@@ -55,6 +55,15 @@ def _unused_patterns(config: Any, strategy: Strategy) -> Iterator[tuple[Sequence
         yield ["trainer.gradient_clip_algorithm"], "trainer.gradient_clip_val is null"
     if (config.get("head") or {}).get("pooling") != "gem":
         yield ["head.gem_p"], "head.pooling is not gem"
+    task = config.task
+    if task.get("masked") == 0:
+        yield ["task.cell"], "task.masked is 0"
+    if task.get("method") == "vicreg":
+        yield ["task.temperature"], "task.method is vicreg"
+    if (loss := task.get("loss")) in ("mse", "mae", "huber"):
+        yield ["task.bins"], f"task.loss is {loss}"
+    if strategy.backbone.signature.channels != 3:
+        yield ["task.colour"], "images do not have three channels"
 
 
 def _key_and_value(override: str) -> tuple[str, str | None]:
