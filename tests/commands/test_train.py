@@ -22,6 +22,9 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
         (["strategy=finetune_al"], r"There is no strategy 'finetune_al'. Did you mean 'finetune_all'\?"),
         (["augmentation=[crop_resize,mixupp]"], r"There is no augmentation 'mixupp'. Did you mean 'mixup'\?"),
         (["experiment=demoo"], r"no experiment 'demoo'"),
+        (["dataset=images"], r"dataset=images is a folder; use dataset=image_folder dataset.root=images."),
+        (["dataset=./notes.txt"], r"dataset=./notes.txt is a file; use dataset=csv dataset.root=./notes.txt."),
+        (["strategy=/a/b"], r"There is no strategy '/a/b'. Choose one of"),
         (["stratgy=scratch"], r"no setting 'stratgy'. Did you mean 'strategy'\?"),
         (["optimizer.lrr=1"], r"no setting 'optimizer.lrr'. Did you mean 'optimizer.lr'\?"),
         (["strategy=scratch", "strategy.head_lr_multiplyer=1"], r"Did you mean 'strategy.head_lr_multiplier'\?"),
@@ -59,6 +62,7 @@ FOLDER = ["dataset=image_folder", "dataset.image_size=32", "dataset.num_workers=
 )
 def test_wrong_settings(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("notes.txt").write_text("these are no weights")
+    Path("images").mkdir()
     changed = {argument.lstrip("+").split("=")[0] for argument in arguments}
     tiny = [setting for setting in TINY if setting.split("=")[0] not in changed]
     if "dataset=image_folder" in arguments:

@@ -143,9 +143,7 @@ def test_what_is_named_has_to_be_there(make_folder: Callable[..., Path], tmp_pat
         existing_folder(str(table))
     with pytest.raises(DataError, match=r"images is a folder; .* use dataset=image_folder"):
         existing_table(str(root))
-    with pytest.raises(
-        DataError, match=r" is a folder; dataset=csv reads a CSV file: name one in it, such as list.csv"
-    ):
+    with pytest.raises(DataError, match=r" is a folder; dataset=csv reads a CSV file: name one, such as list.csv"):
         existing_table(str(tmp_path))
     with pytest.raises(DataError, match=r"There is no file .* Did you mean '.*list.csv'\?"):
         existing_table(str(tmp_path / "lsit.csv"))

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from headstart.config_memory import remembering_choices
 from headstart.errors import ConfigError, HeadstartError, nearest
+from headstart.files import expanded
 from headstart.settings.effects import flatten
 from headstart.settings.folders import conf_folder, config_folders
 from headstart.settings.samples import sample_jobs
@@ -143,8 +144,8 @@ def checking_settings(check: Check | None = None, multirun: bool = False) -> Ite
                         check(without_hydra(config), overrides)
                     elif settings["run_mode"] == RunMode.MULTIRUN:  # else it is a single job
                         one = settings | {"run_mode": RunMode.RUN}
-                        jobs = ((plain(loader, overrides=job, **one), job) for job in _jobs(config, overrides, loader))
-                        check_jobs(jobs, check)
+                        jobs = sample_jobs(config, overrides, loader)
+                        check_jobs(((plain(loader, overrides=job, **one), job) for job in jobs), check)
                 passed.add(asked)
             if config.hydra.mode is None and not _depends_on_mode(config, overrides):
                 composed_once[tuple(overrides)] = config
@@ -188,13 +189,6 @@ def check_jobs(jobs: Iterable[tuple[DictConfig, list[str]]], check: Check) -> No
             return
     if first is not None:
         raise first
-
-
-def _jobs(config: DictConfig, overrides: Sequence[str], loader: ConfigLoaderImpl) -> list[list[str]]:
-    try:
-        return sample_jobs(config, overrides, loader)
-    except HydraException:  # the sweeper reports it
-        return []
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
@@ -264,7 +258,11 @@ def _no_such_choice(error: MissingConfigException) -> str:
     missing = error.missing_cfg_file or ""
     if "/" not in missing:
         return f"There is no config '{missing}'." + nearest(missing, error.options or [])
-    group, name = missing.rsplit("/", 1)
+    *groups, name = missing.split("/", 2 if missing.startswith("hydra/") else 1)
+    group, place = "/".join(groups), expanded(name)
+    if group == "dataset" and place.exists():
+        word, kind = ("file", "csv") if place.is_file() else ("folder", "image_folder")
+        return f"dataset={name} is a {word}; use dataset={kind} dataset.root={name}."
     options = [option for option in error.options or choices(group) if not option.startswith("_")]
     return f"There is no {group} '{name}'.{nearest(name, options)}"
 

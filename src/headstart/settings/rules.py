@@ -192,11 +192,7 @@ def existing_table(root: str | None) -> Path:
         return file
     if os.path.isdir(file):  # noqa: PTH112  # unlike Path.is_dir, it never raises
         lists = sorted(path.name for path in file.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
-        mend = (
-            f"name one in it, such as {', '.join(lists[:3])}"
-            if lists
-            else "for a folder of class folders use dataset=image_folder"
-        )
+        mend = f"name one, such as {', '.join(lists[:3])}" if lists else "for class folders use dataset=image_folder"
         raise DataError(f"dataset.root={root} is a folder; dataset=csv reads a CSV file: {mend}.")
     raise DataError(
         f"There is no file '{file}'; dataset.root has to name a CSV file with columns path,label.{_near(file)}"

@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from headstart.settings.effects import is_seed
@@ -27,9 +28,13 @@ def settings_of(config: DictConfig, typed: Sequence[str], loader: ConfigLoader |
 def sample_jobs(config: DictConfig, typed: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
     """Return the settings of as many jobs as the longest list has values, at most ``MOST``; each job is a list.
 
-    Each value is in at least one job. Of seeds one is enough, because the checks do not depend on the seed.
+    Each value is in at least one job. Of seeds one is enough, because the checks do not depend on the seed. Text that
+    is no setting gives no jobs; the sweeper reports it.
     """
-    found = settings_of(config, typed, loader)
+    try:
+        found = settings_of(config, typed, loader)
+    except HydraException:
+        return []
     choices = {key: _values(item) for key, item in found.items() if item.is_sweep_override()}
     fixed = [str(item.input_line) for key, item in found.items() if key not in choices and key != "hydra.mode"]
     rows = min(MOST, max(map(len, choices.values()), default=1))
