@@ -257,13 +257,12 @@ def make_trainer(config: DictConfig, directory: Path) -> tuple[pl.Trainer, list[
 
 def fill_monitors(callbacks: DictConfig, primary: Metric) -> None:
     """Set a monitor that is null to the primary metric on validation, and a null mode to its better direction."""
+    modes = {"loss": "min", "jsd": "min", primary.name: primary.mode}
     for settings in callbacks.values():
-        if not isinstance(settings, DictConfig) or "monitor" not in settings:
-            continue
-        settings.monitor = settings.monitor or f"validation/{primary.name}"
-        if settings.get("mode", "") is None:
-            watches_primary = settings.monitor.endswith(f"/{primary.name}")
-            settings.mode = primary.mode if watches_primary else "min" if settings.monitor.endswith("/loss") else "max"
+        if isinstance(settings, DictConfig) and "monitor" in settings:
+            settings.monitor = settings.monitor or f"validation/{primary.name}"
+            if settings.get("mode", "") is None:
+                settings.mode = modes.get(settings.monitor.rpartition("/")[2], "max")
 
 
 def fill_primary(config: DictConfig) -> None:
