@@ -7,9 +7,9 @@
 ``--source``, ``--target`` and ``--objective`` hold the settings of one data set or objective, separated by spaces;
 other settings are for all. Each seed pretrains with every objective. Then every strategy (``--strategy``, by default
 linear_probe) learns every target from these weights, from random ones of the same seed, and from ``--weights``, such as
-imagenet. A row has the mean test accuracy, the mean difference to random weights and to the first objective, and 95 %
-intervals of the differences over the seeds by Student's t. Runs are written to ``--output``; the same command again
-skips those that are finished.
+imagenet. ``--baseline scratch`` trains the random ones by this strategy instead. A row has the mean test accuracy, the
+mean difference to random weights and to the first objective, and 95 % intervals of the differences over the seeds by
+Student's t. Runs are written to ``--output``; the same command again skips those that are finished.
 """
 
 import argparse
@@ -61,13 +61,14 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("target", "objective"):
         parser.add_argument(f"--{name}", action="append", required=True)
     parser.add_argument("--strategy", action="append")
+    parser.add_argument("--baseline")
     parser.add_argument("--weights", nargs="+", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("runs/sources"))
     options = parser.parse_intermixed_args(arguments)
     if len(options.seeds) < 2:
         parser.error("expected two seeds or more, as the intervals are over seeds")
-    weights: dict[str, list[str | None]] = {"random": [None] * len(options.seeds)}
+    weights: dict[str, list[str]] = {}
     for objective in options.objective:
         weights[objective] = [
             pretrained(
@@ -79,12 +80,14 @@ def main(arguments: Sequence[str]) -> int:
     weights |= {given: [given] * len(options.seeds) for given in options.weights}
     titles = ["weights", "test accuracy", "over random", f"over {options.objective[0].split()[0]}"]
     for target, strategy in itertools.product(options.target, options.strategy or ["linear_probe"]):
-        common = [*options.settings, *target.split(), f"strategy={strategy}", f"output_dir={options.output}"]
-        scores: dict[str, list[float]] = {source: [] for source in weights}
+        common = [*options.settings, *target.split(), f"output_dir={options.output}"]
+        scores: dict[str, list[float]] = {source: [] for source in ("random", *weights)}
         for number, seed in enumerate(options.seeds):
-            taken = [several[number] for several in weights.values()]
-            tried: dict[str, Any] = {"seed": seed, "backbone.weights": taken}
-            for source, run in zip(weights, hs.sweep(*common, **tried), strict=True):
+            first: dict[str, Any] = {"seed": seed, "backbone.weights": None}
+            others = first | {"backbone.weights": [several[number] for several in weights.values()]}
+            own = hs.sweep(*common, **first, strategy=options.baseline or strategy)
+            runs = [*own, *hs.sweep(*common, **others, strategy=strategy)]
+            for source, run in zip(scores, runs, strict=True):
                 scores[source].append(100 * run.metrics["test/accuracy"])
         table = table_text(titles, rows(scores), [False, True, True, True])
         print(f"\n{target}, {strategy}\n{table}", flush=True)

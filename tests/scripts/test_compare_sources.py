@@ -31,7 +31,7 @@ def test_every_target_and_strategy_has_a_row_for_each_source(capsys: pytest.Capt
     targets = [f"dataset=textures trainer.max_epochs=1 dataset.counts=[{most},2,2]" for most in (3, 4)]
     named = [word for target in targets for word in ("--target", target)]
     named += ["--strategy", "linear_probe", "--strategy", "head_only"]
-    given = ["--objective", "contrast task.hidden=0", "--weights", "given.pt"]
+    given = ["--objective", "contrast task.hidden=0", "--weights", "given.pt", "--baseline", "ridge"]
     torch.save(timm.create_model("test_efficientnet", num_classes=0).state_dict(), "given.pt")
     arguments = [*SETTINGS, *source, *named, *given, "--seeds", "0", "1", "--output", "out"]
     assert script["main"](arguments) == 0
@@ -41,7 +41,8 @@ def test_every_target_and_strategy_has_a_row_for_each_source(capsys: pytest.Capt
         sources = [line.split("  ")[0].strip() for line in lines[place + 3 : place + 6]]
         assert sources == ["random", "contrast task.hidden=0", "given.pt"]
     strategies = hs.runs("out").strategy.value_counts()
-    assert strategies["linear_probe"] == strategies["head_only"] == 2 * 2 * 3  # targets, seeds and weights
+    assert strategies["linear_probe"] == strategies["head_only"] == 2 * 2 * 2  # targets, seeds and weights
+    assert strategies["ridge"] == 2 * 2
 
 
 def test_runs_with_other_settings_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
