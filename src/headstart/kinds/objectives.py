@@ -44,7 +44,7 @@ class PatchKind(ClassKind):
         return super().predicted(ids, outputs[:, -1].long().numpy(), outputs[:, :-1], self.answers)
 
     def details(self, test: Predictions, validation: Predictions | None) -> Sequence[ReportTable]:
-        """Return the tables of answers and confusions, if scores by answer exist; an image is no mistake."""
+        """Return the tables of answers and confusions, if scores by answer exist; no list of mistaken images."""
         return super().details(test, validation)[:2] if self.beyond else ()
 
 
