@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from headstart.advice.asked import folder_of, refuse_idle, split_source
+from headstart.advice.asked import folder_of, group_of, refuse_idle, split_source
 from headstart.commands.measuring import ResultFolder, probe_settings, settings_and_out
 from headstart.commands.train import answered
 from headstart.records.names import SETTINGS_FILE
@@ -47,7 +47,7 @@ def _measure_and_print(arguments: Sequence[str]) -> None:
     source_folder, source_config = None, None
     if of_source:
         source_folder, of_source = folder_of(of_source, "source")
-        beside = [argument for argument in own if not argument.lstrip("+~").startswith("dataset")]
+        beside = [argument for argument in own if group_of(argument) != "dataset"]
         source_config, _ = probe_settings([*beside, *_resizing(config.dataset), *of_source], "similarity")
     results = ResultFolder(config, out, FILES)
     from headstart.advice.similarity_run import run_similarity

@@ -131,12 +131,11 @@ def _shares(name: str, arguments: Sequence[str]) -> Shares:
     import numpy as np
 
     from headstart.inputs.signature import RGB
-    from headstart.training.compose import class_of, kind_of, make_augmentation, make_backbone, make_strategy
+    from headstart.training.compose import fill_weights, kind_of, make_augmentation, make_backbone, make_strategy
 
     config, _ = _composed(arguments)
     check_bottleneck(config)  # type: ignore[arg-type]
-    if not getattr(class_of(config, "strategy"), "pretrained", True):
-        config.backbone.weights = None  # as in a run
+    fill_weights(config)
     data: Any = SimpleNamespace(  # all that strategies read
         num_classes=CLASSES, class_weights=None, balance="none", signature=RGB, gives_masks=False,
         task=kind_of(config).name,

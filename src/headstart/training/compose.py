@@ -265,6 +265,12 @@ def fill_monitors(callbacks: DictConfig, primary: Metric) -> None:
                 settings.mode = modes.get(settings.monitor.rpartition("/")[2], "max")
 
 
+def fill_weights(config: DictConfig) -> None:
+    """Set the weights to null for a strategy that starts from random ones."""
+    if not getattr(class_of(config, "strategy"), "pretrained", True):
+        config.backbone.weights = None
+
+
 def fill_primary(config: DictConfig) -> None:
     """Set a ``task.primary`` that is null to the first output, as the order of outputs does not identify a run."""
     if isinstance(kind := kind_of(config), SeveralKind):

@@ -101,8 +101,7 @@ def run_settings(config: DictConfig) -> dict[str, Any]:
     """Return the settings of a run: every reference resolved, the folder of images absolute."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
-    if not getattr(compose.class_of(config, "strategy"), "pretrained", True):
-        config.backbone.weights = None  # also in config.yaml
+    compose.fill_weights(config)
     for name in ("augmentation", "logger", "callbacks"):
         if config.get(name) is None:  # as after augmentation=[]
             config[name] = {}
