@@ -74,7 +74,8 @@ def test_reaches_the_optimum_along_the_path(count: int, dimension: int, exponent
     x = x @ principal_axes(x).T
     fitted = None
     for strength in (100 * l2, 10 * l2, l2):
-        fitted = fit_linear(x, train.targets, 3, strength, fitted, LOSSES[loss])
+        start = None if fitted is None else fitted.parameters
+        fitted = fit_linear(x, train.targets, 3, strength, start, LOSSES[loss])
     assert fitted is not None
     assert fitted.converged
     if loss == "logistic":

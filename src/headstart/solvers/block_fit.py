@@ -5,7 +5,6 @@ it does not grow with the number of images. The features may be a memory map.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,16 +14,13 @@ from torch.nn import functional as F
 
 from headstart.solvers.blocks import LazyRows, blocks_of
 from headstart.solvers.centroids import usable_deviation
+from headstart.solvers.descent import AGAIN, Inverse, Starts, dot, minimise
 from headstart.solvers.features import Features, where_double
-from headstart.solvers.linear_fit import SPAN, Loss, LossResult, hinge
+from headstart.solvers.linear_fit import Loss, LossResult, hinge
 from headstart.solvers.probe import ProbeTask, scored_by_blocks
 
 BLOCK = 2**20  # numbers in a block of features; one of logits may have twice as many
-PAIRS = 8  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
-GAP = 1e-7  # fraction of the objective: the fit ends if the next step promises less
 SAMPLED = 8  # images per feature for the approximate Hessian; more save few steps
-MOST_ITERATIONS = 1000  # for each strength
-AGAIN = 2  # iterations; the Hessian is then approximated again, as the start of a fit may be far from its end
 FEW = 7  # iterations; after a fit with more, it is approximated for the next one
 OWN = 8  # images of each class whose curvature the approximate Hessian has exactly
 OnIteration = Callable[[int, float], None]  # gets the finished iterations, and the share of images in the current pass
@@ -43,7 +39,7 @@ class Curvature:
     factors: Tensor  # (classes, 1)
     own: Tensor  # (classes, OWN, D + 1), images along the axes, and 1, times the root of their curvature
 
-    def inverse(self, l2: float) -> Callable[[Tensor], Tensor]:
+    def inverse(self, l2: float) -> Inverse:
         """Return a function that multiplies a gradient (classes, D + 1) by the inverse of the Hessian.
 
         ``l2`` is the penalty of the weights. The images are added by the formula of Woodbury.
@@ -121,50 +117,46 @@ class BlockFits:
         self.weights = values.new_ones(1).expand(len(values)) if weights is None else weights.to(values)
         self.parameters = values.new_zeros(classes, values.shape[1] + 1)  # weights and bias of standardised features
         cheap = len(values) * classes > 4 * values.shape[1] ** 2  # to approximate a Hessian, beside some passes
-        # The second derivative of the hinge jumps, so a look on the way misleads.
-        self._again = AGAIN if cheap and loss is not hinge else -1
-        self.iterations = 0
-        self.value = math.inf  # of the objective
+        self._again = AGAIN if cheap else -1
+        self.l2, self.iterations, self.value = math.nan, 0, math.inf  # of the last fit
         self._curvature: Curvature | None = None
-        self._fitted: list[tuple[float, Tensor]] = []  # logarithms of the last two strengths, and their parameters
+        self._starts = Starts(self.parameters, jumps=loss is hinge)
         self._on_iteration: OnIteration = lambda number, share: None
 
     def fit(self, l2: float, on_iteration: OnIteration = lambda number, share: None) -> bool:
-        """Minimise the objective for one strength; return whether the minimum was reached.
+        """Minimise the objective for one strength; return whether the minimum was reached."""
+        measure = self._curvature is None or self.iterations > FEW
+        self.l2, self.iterations, self._on_iteration = l2, 0, on_iteration
 
-        L-BFGS (Liu & Nocedal 1989) corrects an approximate Hessian. It starts from the line through the solutions for
-        the last two strengths.
-        """
-        parameters = self._extrapolated(math.log(l2))
-        self._on_iteration, last, self.iterations = on_iteration, self.iterations, 0
-        value, gradient = self._objective(parameters, l2, measure=self._curvature is None or last > FEW)
+        def count(number: int) -> None:
+            self.iterations = number
+            on_iteration(number, 0.0)
+
+        found = minimise(self, self._starts.start(l2), measure, self._again, count)
+        self.parameters, self.value = found.parameters, found.value
+        self._starts.add(l2, found.parameters)
+        return found.converged
+
+    def value_and_gradient(self, parameters: Tensor, measure: bool = False) -> tuple[float, Tensor]:
+        """Return the objective and its gradient (classes, D + 1); ``measure`` the curvature in the same pass."""
+        weight, count = parameters[:, :-1], len(self.train.values)
+        total, slopes, of_bias = 0.0, torch.zeros_like(weight), torch.zeros_like(parameters[:, -1:])
+        sums = CurvatureSums(len(parameters), self.std, count) if measure else None
+        for rows, x, (value, slope, second) in self._losses(parameters):
+            total += float(value) * len(x)
+            slopes.addmm_(slope.T, x)
+            of_bias += slope.sum(dim=0)[:, None]
+            if sums is not None:
+                sums.add(rows.start, x, second())
+        if sums is not None:
+            self._curvature = sums.result(lambda places: self._centred(self.train.values[places]))
+        gradient = torch.cat([slopes / (count * self.std) + self.l2 * weight, of_bias / count], dim=1)
+        return total / count + 0.5 * self.l2 * dot(weight, weight), gradient
+
+    def inverse(self) -> Inverse:
+        """Return the inverse of the Hessian as last measured."""
         assert self._curvature is not None
-        invert = self._curvature.inverse(l2)
-        pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=PAIRS)
-        values = [value]
-        converged = False
-        while self.iterations < MOST_ITERATIONS:
-            step = _direction(gradient, pairs, invert)
-            promised = _dot(gradient, step)
-            rounded = len(values) > SPAN and values[-1 - SPAN] - value <= GAP * value
-            if converged := promised / 2 <= GAP * value or rounded:
-                break
-            moved, found = self._search(parameters, step, promised, value, l2, self.iterations == self._again)
-            if found is None:  # rounding hides any further descent
-                converged = math.isfinite(value)
-                break
-            if self.iterations == self._again:
-                invert = self._curvature.inverse(l2)
-            change = found[1] - gradient
-            if (product := _dot(moved - parameters, change)) > 0:
-                pairs.append((moved - parameters, change, product))
-            parameters, (value, gradient) = moved, found
-            values.append(value)
-            self.iterations += 1
-            on_iteration(self.iterations, 0.0)
-        self.parameters, self.value = parameters, value
-        self._fitted = [*self._fitted[-1:], (math.log(l2), parameters)]
-        return converged
+        return self._curvature.inverse(self.l2)
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
         """Return weight (classes, D) and bias (classes,) of unscaled features, in float64."""
@@ -194,43 +186,6 @@ class BlockFits:
             targets = targets if targets.ndim == 1 else targets.to(x)
             yield rows, x, self.loss(F.linear(x, scaled, bias), targets, self.weights[rows].reshape(len(x), -1))
 
-    def _objective(self, parameters: Tensor, l2: float, measure: bool = False) -> tuple[float, Tensor]:
-        """Return the objective and its gradient (classes, D + 1); ``measure`` the curvature in the same pass."""
-        weight, count = parameters[:, :-1], len(self.train.values)
-        total, slopes, of_bias = 0.0, torch.zeros_like(weight), torch.zeros_like(parameters[:, -1:])
-        sums = CurvatureSums(len(parameters), self.std, count) if measure else None
-        for rows, x, (value, slope, second) in self._losses(parameters):
-            total += float(value) * len(x)
-            slopes.addmm_(slope.T, x)
-            of_bias += slope.sum(dim=0)[:, None]
-            if sums is not None:
-                sums.add(rows.start, x, second())
-        if sums is not None:
-            self._curvature = sums.result(lambda places: self._centred(self.train.values[places]))
-        gradient = torch.cat([slopes / (count * self.std) + l2 * weight, of_bias / count], dim=1)
-        return total / count + 0.5 * l2 * _dot(weight, weight), gradient
-
-    def _search(
-        self, parameters: Tensor, step: Tensor, promised: float, value: float, l2: float, measure: bool
-    ) -> tuple[Tensor, tuple[float, Tensor] | None]:
-        """Return the first of ever shorter steps that lowers the objective, or None below 1e-6 of the step."""
-        size = 1.0
-        while size > 1e-6:
-            moved = parameters - size * step
-            found = self._objective(moved, l2, measure)
-            if found[0] <= value * (1 + GAP) - 1e-4 * size * promised:  # a change below GAP may be rounding
-                return moved, found
-            fall = size * promised  # of the tangent; the parabola through both values has its minimum here
-            size *= min(0.5, max(0.1, fall / (2 * (found[0] - value + fall))))
-        return parameters, None
-
-    def _extrapolated(self, log_l2: float) -> Tensor:
-        if len(self._fitted) < 2:
-            return self.parameters
-        (first, earlier), (second, later) = self._fitted
-        further = (log_l2 - second) / (second - first) if first != second else 0.0
-        return later + min(1.0, max(0.0, further)) * (later - earlier)
-
 
 def block_standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the result of ``standardisation``, from two passes over blocks of the features (N, D)."""
@@ -241,25 +196,3 @@ def block_standardisation(values: Tensor) -> tuple[Tensor, Tensor]:
     for rows in blocks_of(len(values), values.shape[1], BLOCK):
         variance += (values[rows].double() - mean).square().sum(dim=0) / len(values)
     return mean, usable_deviation(mean, variance.sqrt())
-
-
-def _direction(
-    gradient: Tensor, pairs: deque[tuple[Tensor, Tensor, float]], invert: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Return the inverse Hessian times the gradient, by the two loops of L-BFGS around an approximate inverse."""
-    rest, shares = gradient, []
-    for step, change, product in reversed(pairs):
-        shares.append(_dot(step, rest) / product)
-        rest = rest - shares[-1] * change
-    found = invert(rest)
-    if pairs:  # scale to the curvature along the last step
-        step, change, product = pairs[-1]
-        found = found * (product / _dot(change, invert(change)))
-    for (step, change, product), share in zip(pairs, reversed(shares), strict=True):
-        found = found + (share - _dot(change, found) / product) * step
-    return found
-
-
-def _dot(one: Tensor, other: Tensor) -> float:
-    """Return the sum of products, summed in float64."""
-    return float((one * other).sum(dtype=torch.float64))

@@ -67,7 +67,7 @@ def _choose(x: Tensor, targets: Tensor, held_out: Tensor, classes: int, strength
     best, lowest = strengths[0], float("inf")
     fit: Fit | None = None
     for strength in sorted(strengths, reverse=True):
-        fit = fit_linear(x[~held_out], targets[~held_out], classes, strength, fit)
+        fit = fit_linear(x[~held_out], targets[~held_out], classes, strength, None if fit is None else fit.parameters)
         loss = _cross_entropy(fit, x[held_out], targets[held_out])
         if loss > lowest:
             break

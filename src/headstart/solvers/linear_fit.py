@@ -1,38 +1,35 @@
 """Fit linear classifiers with an L2 penalty to the minimum of their convex objective."""
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.solvers.blocks import blocks_of, share_of
+from headstart.solvers.descent import Inverse, Minimum, minimise
 
 # A function of logits (N, classes), targets and weights (N, 1) of mean 1, or (N, classes). Targets are classes (N,), or
 # one-hot or labels (N, classes). It returns the weighted mean loss, N times its gradient, and a function that gives the
 # weighted second derivatives, (N, classes).
 LossResult = tuple[Tensor, Tensor, Callable[[], Tensor]]
 Loss = Callable[[Tensor, Tensor, Tensor], LossResult]
-GAIN = 1e-5  # fraction of the objective that ``SPAN`` steps, or a restart, must gain; less ends the fit
-SPAN = 10  # steps
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A linear map at the minimum of the objective, and the effort that it took."""
+class Fit(Minimum):
+    """A linear map at the minimum of the objective, and the effort that it took. Everything is in float64."""
 
-    weight: Tensor  # float64 (classes, D)
-    bias: Tensor  # float64 (classes,)
-    value: float  # of the objective
-    iterations: int
-    converged: bool
+    @property
+    def weight(self) -> Tensor:
+        """Return the weights (classes, D)."""
+        return self.parameters[:, :-1]
+
+    @property
+    def bias(self) -> Tensor:
+        """Return the bias (classes,)."""
+        return self.parameters[:, -1]
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of features (N, D)."""
@@ -81,7 +78,6 @@ def hinge(logits: Tensor, targets: Tensor, weights: Tensor) -> LossResult:
     return value, weights * (-2 * signs * slack), lambda: 2 * weights * (slack > 0)
 
 
-_blas = cache(ThreadpoolController)  # it searches all libraries of the process, which takes 4 ms
 LOSSES: dict[str, Loss] = {"logistic": logistic, "hinge": hinge}
 
 
@@ -90,104 +86,60 @@ def fit_linear(
     targets: Tensor,
     classes: int,
     l2: float,
-    start: Fit | None = None,
+    start: Tensor | None = None,
     loss: Loss = logistic,
-    max_iterations: int = 1000,
     weights: Tensor | None = None,
-    on_iteration: Callable[[int], None] = lambda number: None,
+    on_iteration: Callable[[int], object] = lambda number: None,
 ) -> Fit:
-    """Minimise mean loss + l2 / 2 * ||weight||^2 by L-BFGS (Liu & Nocedal 1989); the bias is not penalised.
+    """Minimise mean loss + l2 / 2 * ||weight||^2; the bias is not penalised.
 
     ``x`` is float64 (N, D); ``targets`` are classes (N,) or labels (N, classes). ``weights`` multiply the losses: (N,)
-    of mean 1, or (N, classes) for labels. scikit-learn's C is 1 / (l2 * N). The problem is convex, so ``start`` changes
-    only the time. Each variable is scaled by the square root of its curvature, so the fit is fastest if the columns of
-    ``x`` are uncorrelated. L-BFGS is restarted with new scales until a restart gains less than ``GAIN``.
+    of mean 1, or (N, classes) for labels. scikit-learn's C is 1 / (l2 * N). The problem is convex, so ``start``, the
+    parameters of another fit, changes only the time. The fit is fastest if the columns of ``x`` are uncorrelated.
     ``on_iteration`` gets the number of iterations so far.
     """
     if targets.ndim == 1 and next(blocks_of(len(x), classes)).stop == len(x):  # in one block they are made only once
         targets = F.one_hot(targets, classes).to(x)
     weights = x.new_ones(len(x)) if weights is None else weights.to(x)
     objective = _Objective(x, targets, weights[:, None] if weights.ndim == 1 else weights, l2, loss)
-    if start is None:
-        start = Fit(x.new_zeros(classes, x.shape[1]), x.new_zeros(classes), math.inf, 0, False)
-    fit = start
-    iterations = 0
-    while True:
-        last = fit
-        fit = _descend(objective, last, iterations, max_iterations, on_iteration)
-        iterations += fit.iterations
-        done = last is not start and last.value - fit.value <= GAIN * last.value
-        if done or iterations >= max_iterations:
-            return replace(fit, iterations=iterations, converged=done)
+    start = x.new_zeros(classes, x.shape[1] + 1) if start is None else start
+    found = minimise(objective, start, on_iteration=on_iteration)
+    return Fit(found.parameters, found.value, found.iterations, found.converged)
 
 
-@dataclass(frozen=True)
 class _Objective:
-    """The objective of ``fit_linear``, computed in blocks of rows."""
+    """The objective of ``fit_linear``, computed in blocks of rows.
 
-    x: Tensor  # float64 (N, D)
-    targets: Tensor
-    weights: Tensor  # (N, 1) or (N, classes)
-    l2: float
-    loss: Loss
+    Its approximate Hessian is diagonal, and equal for all classes.
+    """
 
-    def value_and_gradient(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value and its gradient (classes, D + 1)."""
+    def __init__(self, x: Tensor, targets: Tensor, weights: Tensor, l2: float, loss: Loss) -> None:
+        self.x, self.targets = x, targets  # (N, D)
+        self.weights = weights  # (N, 1) or (N, classes)
+        self.l2, self.loss = l2, loss
+        self._squares = x.square().mean(dim=0)
+        self._curvature = x.new_zeros(())  # the mean of the second derivatives of the loss by an output
+
+    def value_and_gradient(self, parameters: Tensor, measure: bool = False) -> tuple[float, Tensor]:
+        """Return the value and its gradient (classes, D + 1); ``measure`` the second derivatives in the same pass."""
+        weight, bias = parameters[:, :-1], parameters[:, -1]
         value, slopes, of_bias = 0.5 * self.l2 * weight.square().sum(), self.l2 * weight, torch.zeros_like(bias)
-        for x, share, (part, slope, _) in self._blocks(weight, bias):
+        curvature = torch.zeros_like(self._curvature)
+        for rows in blocks_of(len(self.x), len(weight)):
+            x, targets, share = self.x[rows], self.targets[rows], share_of(rows, len(self.x))
+            targets = targets if targets.ndim == 1 else targets.to(x)
+            part, slope, second = self.loss(x @ weight.T + bias, targets, self.weights[rows])
             slope = slope / len(self.x)
             value = share * part + value
             slopes = slope.T @ x + slopes
             of_bias = slope.sum(dim=0) + of_bias
-        return value, torch.cat([slopes, of_bias[:, None]], dim=1)
+            if measure:
+                curvature = share * second().mean() + curvature
+        if measure:
+            self._curvature = curvature.clamp_min(1e-12)
+        return float(value), torch.cat([slopes, of_bias[:, None]], dim=1)
 
-    def value_and_curvature(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value, and the mean of the second derivatives of the loss by an output."""
-        value, curvature = 0.5 * self.l2 * weight.square().sum(), torch.zeros_like(bias[0])
-        for _, share, (part, _, second) in self._blocks(weight, bias):
-            value, curvature = share * part + value, share * second().mean() + curvature
-        return value, curvature
-
-    def _blocks(self, weight: Tensor, bias: Tensor) -> Iterator[tuple[Tensor, float, LossResult]]:
-        """Yield the features of each block, its share of the rows, and the result of the loss."""
-        for rows in blocks_of(len(self.x), len(weight)):
-            x, targets = self.x[rows], self.targets[rows]
-            targets = targets if targets.ndim == 1 else targets.to(x)
-            result = self.loss(x @ weight.T + bias, targets, self.weights[rows])
-            yield x, share_of(rows, len(self.x)), result
-
-
-def _descend(
-    objective: _Objective, start: Fit, done: int, max_iterations: int, on_iteration: Callable[[int], None]
-) -> Fit:
-    """Run L-BFGS until ``SPAN`` steps gain less than ``GAIN``; ``done`` iterations precede this run."""
-    classes, size = start.weight.shape
-    x, l2 = objective.x, objective.l2
-    value, curvature = objective.value_and_curvature(start.weight, start.bias)
-    curvature = curvature.clamp_min(1e-12)
-    scale = torch.cat([(curvature * x.square().mean(dim=0) + l2).rsqrt(), curvature.rsqrt()[None]])
-    unit = max(float(value), 1e-300)  # so that tolerances are relative
-
-    def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        parameters = torch.from_numpy(flat).to(x.device).view(classes, size + 1) * scale
-        value, gradient = objective.value_and_gradient(parameters[:, :size], parameters[:, size])
-        return float(value) / unit, (gradient * scale / unit).reshape(-1).cpu().numpy()
-
-    values = [1.0]
-
-    def enough(intermediate_result: Any) -> None:
-        values.append(float(intermediate_result.fun))
-        on_iteration(done + len(values) - 1)
-        if len(values) > SPAN and values[-1 - SPAN] - values[-1] <= GAIN * values[-1]:
-            raise StopIteration
-
-    initial = (torch.cat([start.weight, start.bias[:, None]], dim=1) / scale).reshape(-1).cpu().numpy()
-    most = max_iterations - done
-    options = {"maxiter": most, "maxfun": 2 * most, "gtol": 1e-12, "ftol": 1e-15}
-    # With more threads, BLAS of SciPy and of torch wait for each other in every step: 5 to 50 times slower on 2 cores.
-    with _blas().limit(limits=1, user_api="blas"):
-        found: Any = minimize(  # type: ignore[call-overload]
-            value_and_gradient, initial, jac=True, method="L-BFGS-B", callback=enough, options=options
-        )
-    parameters = torch.from_numpy(found.x).to(x.device).view(classes, size + 1) * scale
-    return Fit(parameters[:, :size], parameters[:, size], float(found.fun) * unit, max(1, int(found.nit)), False)
+    def inverse(self) -> Inverse:
+        """Return the inverse of the approximate Hessian."""
+        scale = 1 / torch.cat([self._curvature * self._squares + self.l2, self._curvature[None]])
+        return lambda gradient: gradient * scale

@@ -12,13 +12,14 @@ from headstart.solvers.block_fit import BlockFits
 from headstart.solvers.blocks import linear_rows
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
+from headstart.solvers.descent import Starts
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.linear_fit import LOSSES, Fit, Loss, bernoulli, fit_linear
+from headstart.solvers.linear_fit import LOSSES, Fit, Loss, bernoulli, fit_linear, hinge
 from headstart.solvers.probe import OnRow, Probe, ProbeTask, best_on_path, ignore, scored_by_blocks, warn_of_end
 
 log = logging.getLogger(__name__)
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 down to 1e-4
-LARGE = 10**8  # images x features x classes: MemoryFits then takes 20 s and more, and BlockFits a fourth of it
+LARGE = 10**8  # images x features x classes; from here on BlockFits is faster, and needs less memory
 MOST_FEATURES = 8192
 MOST_FITTED = 8  # fits kept, as a sweep may vary a setting that does not change the fit
 _FITTED: dict[str, tuple[Probe, list[dict[str, float]]]] = {}
@@ -86,6 +87,7 @@ class MemoryFits:
         self.basis = principal_axes(x)
         self.x, self.held_out = x @ self.basis.T, held_out @ self.basis.T
         self.last: Fit | None = None
+        self._starts = Starts(self.x.new_zeros(classes, self.x.shape[1] + 1), jumps=loss is hinge)
 
     @property
     def iterations(self) -> int:
@@ -93,11 +95,11 @@ class MemoryFits:
         return self.last.iterations if self.last else 0
 
     def fit(self, l2: float, on_iteration: Callable[[int], None] = lambda number: None) -> bool:
-        """Minimise the objective from the last solution; return whether the minimum was reached."""
+        """Minimise the objective; return whether the minimum was reached."""
         self.last = fit_linear(
-            self.x, self.train.targets, self.classes, l2, self.last, self.loss,
-            weights=self.weights, on_iteration=on_iteration,
-        )  # fmt: skip
+            self.x, self.train.targets, self.classes, l2, self._starts.start(l2), self.loss, self.weights, on_iteration
+        )
+        self._starts.add(l2, self.last.parameters)
         return self.last.converged
 
     def scores(self, task: ProbeTask) -> dict[str, float]:
@@ -176,10 +178,11 @@ def label_weights(targets: Tensor) -> Tensor:
 
 
 def principal_axes(x: Tensor) -> Tensor:
-    """Return orthonormal rows (min(N, D), D) that span the rows of ``x`` (N, D) and along which ``x`` is uncorrelated.
+    """Return orthonormal rows (K, D) that span the rows of ``x`` (N, D) and along which ``x`` is uncorrelated.
 
-    With an L2 penalty, the weights lie in this span. With fewer images than features, the fit thus has fewer unknowns.
+    With an L2 penalty, the weights lie in this span. With few images K is N, so the fit has fewer unknowns; else it is
+    D, which takes less time.
     """
-    if len(x) < x.shape[1]:
+    if 4 * len(x) < 3 * x.shape[1]:
         return torch.linalg.svd(x, full_matrices=False).Vh
     return torch.linalg.eigh(x.T @ x).eigenvectors.T

@@ -14,8 +14,9 @@ from headstart.seeds import generator
 from headstart.solvers import ridge
 from headstart.solvers.blocks import linear_rows
 from headstart.solvers.centroids import standardisation
+from headstart.solvers.descent import Starts
 from headstart.solvers.features import Features
-from headstart.solvers.linear_fit import LOSSES, Fit, fit_linear
+from headstart.solvers.linear_fit import LOSSES, fit_linear
 from headstart.solvers.probe import OnRow, Probe, end_of, rank, warn_of_end
 from headstart.solvers.probe_fit import principal_axes
 from headstart.tasks.dense_heads import DenseLinear, resized
@@ -81,9 +82,10 @@ def _path(task: "PixelTask", sample: Features, strengths: Sequence[float], loss:
     x = (sample.values - mean) / std
     basis = principal_axes(x)
     x = x @ basis.T
-    fit: Fit | None = None
+    starts = Starts(x.new_zeros(task.width, x.shape[1] + 1), jumps=loss == "hinge")
     for strength in sorted(map(float, strengths), reverse=True):
-        fit = fit_linear(x, sample.targets, task.width, strength, fit, LOSSES[loss], weights=weights)
+        fit = fit_linear(x, sample.targets, task.width, strength, starts.start(strength), LOSSES[loss], weights)
+        starts.add(strength, fit.parameters)
         if not fit.converged:
             log.warning("The fit at l2=%g stopped after %d iterations.", strength, fit.iterations)
         weight = fit.weight @ basis / std
