@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class Outcome:
     """The result of one command."""
 
     wall: float  # seconds, start-up included
+    processor: float  # seconds of all cores
     runs: list[dict[str, Any]]  # every run.json
     folder: Path  # with the run directories
 
@@ -68,9 +70,11 @@ class Place:
         start = [str(SCRIPTS / "train.py")] if command == "train" else ["-m", "headstart", command]
         command_line = [sys.executable, *start, *self.settings, *settings]
         command_line += [f"output_dir={output}", f"features.dir={self.folder / 'features'}"]
+        before = processor_seconds()
         wall = self.run(command_line)
+        processor = processor_seconds() - before
         runs = [json.loads(path.read_text()) for path in sorted(output.rglob("run.json"))]
-        return Outcome(wall, runs, output)
+        return Outcome(wall, processor, runs, output)
 
     def run(self, command: Sequence[str]) -> float:
         """Run a command and return its seconds."""
@@ -80,6 +84,12 @@ class Place:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
         return time.perf_counter() - start
+
+
+def processor_seconds() -> float:
+    """Return the processor time of all ended child processes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager
