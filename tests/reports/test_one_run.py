@@ -95,6 +95,8 @@ def test_classes_confusions_and_mistakes_are_those_of_the_file(seed: int, tmp_pa
         assert by_class.images[name] == len(of)
         assert by_class.predicted[name] == (table.prediction == name).sum()
         assert by_class.recall[name] == pytest.approx((of.prediction == name).mean())
+    in_group = pd.read_csv(tmp_path / "report/recalls.csv").set_index("class").recall
+    assert in_group.to_dict() == pytest.approx(by_class.recall.to_dict())
     assert confusions.images.is_monotonic_decreasing
     for row in confusions.itertuples():
         assert row.images == ((table.target == row.target) & (table.prediction == row.prediction)).sum()

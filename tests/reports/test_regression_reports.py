@@ -46,7 +46,7 @@ def test_the_lowest_error_is_reported_as_the_best(tmp_path: Path, capsys: pytest
     for row in rows_of(tmp_path / "out/comparisons.csv"):
         assert float(row["difference"]) < 0, "the first has the lower error"
     assert not [path.name for path in (tmp_path / "out/figures").iterdir() if "confusion" in path.name]
-    assert "classes" not in rows_of(tmp_path / "out/recalls.csv")
+    assert not (tmp_path / "out/recalls.csv").exists(), "there are no classes"
 
 
 def test_one_run_shows_its_largest_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

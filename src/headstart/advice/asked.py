@@ -10,6 +10,7 @@ from headstart.errors import ConfigError
 from headstart.files import expanded
 from headstart.settings.configs import choices
 from headstart.settings.early_checks import SOLVED
+from headstart.typed import group_of, key_of
 
 IDLE = ("strategy", "head", "optimizer", "scheduler", "callbacks", "logger")
 OF_TRAINING = ("augmentation", "strategy", "optimizer", "scheduler", "callbacks")  # no solved head uses them
@@ -50,16 +51,6 @@ def refuse_idle(arguments: Sequence[str], used: Collection[str] = ()) -> None:
                 f"{argument}: every stage is read with the backbone's own pooling and probed with the default"
                 " strengths; leave this setting out."
             )
-
-
-def key_of(argument: str) -> str:
-    """Return the key of a setting: "trainer.max_epochs" for "trainer.max_epochs=5"."""
-    return argument.lstrip("+~").partition("=")[0]
-
-
-def group_of(argument: str) -> str:
-    """Return the group of a setting: "trainer" for "trainer.max_epochs=5"."""
-    return key_of(argument).partition(".")[0]
 
 
 def without_training(arguments: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from headstart.settings.configs import composed
 from headstart.settings.early_checks import resolved_and_checked
 from headstart.settings.effects import augmentation_names
 from headstart.settings.identity import make_run_directory, readable_name
+from headstart.typed import key_of
 
 STRATEGY = "linear_probe"
 WITHOUT_USE = {"references": "[]", "test_views": "null"}  # settings, and their values that change nothing
@@ -49,7 +50,7 @@ def probe_settings(arguments: Sequence[str], command: str) -> tuple[DictConfig, 
 
     Raises ConfigError for a setting that does not suit a command that passes once over all images.
     """
-    named = any(argument.split("=")[0].lstrip("+~") == "strategy" for argument in arguments)
+    named = "strategy" in map(key_of, arguments)
     config, choices = composed([*arguments] if named else [*arguments, f"strategy={STRATEGY}"])
     if choices.get("strategy") != STRATEGY:
         raise ConfigError(

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from headstart.advice.asked import folder_of, group_of, refuse_idle, split_source
+from headstart.advice.asked import folder_of, refuse_idle, split_source
 from headstart.commands.measuring import ResultFolder, probe_settings, settings_and_out
 from headstart.commands.train import answered
 from headstart.records.names import SETTINGS_FILE
+from headstart.typed import group_of
 
 FILES = (SETTINGS_FILE, "similarity.json", "similarity.csv", "stages.csv")
 HELP = """headstart similarity: measure how far a data set is from what the weights of a backbone know

@@ -14,6 +14,7 @@ from headstart.settings.configs import choices, composed
 from headstart.settings.early_checks import check_bottleneck, reads_bottleneck, resolved_and_checked
 from headstart.settings.parts import SEVERAL_TASK
 from headstart.tables import share_text, table_text
+from headstart.typed import group_of, key_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +110,7 @@ def _anatomy(config: DictConfig) -> "tuple[str, int, list[StageAnatomy], int]":
 
 def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
     """Return the settings of a run and the name of their strategy."""
-    keys = {argument.split("=")[0].lstrip("+~") for argument in arguments}
+    keys = set(map(key_of, arguments))
     own = [*arguments]
     if "backbone.weights" not in keys:
         own.append("backbone.weights=null")
@@ -123,7 +124,7 @@ def _composed(arguments: Sequence[str]) -> tuple[DictConfig, str]:
 
 def _without_strategy(arguments: Sequence[str]) -> list[str]:
     """Return the arguments without those of the strategy, which other strategies do not accept."""
-    return [argument for argument in arguments if argument.lstrip("+~").split("=")[0].split(".")[0] != "strategy"]
+    return [argument for argument in arguments if group_of(argument) != "strategy"]
 
 
 def _shares(name: str, arguments: Sequence[str]) -> Shares:

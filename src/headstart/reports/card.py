@@ -26,6 +26,7 @@ from headstart.reports.markdown import joined
 from headstart.reports.renderers.markdown import escape_markdown, markdown_table
 from headstart.reports.tables.listing import report_tables
 from headstart.settings.effects import is_indifferent
+from headstart.typed import key_of
 
 UNKNOWN = "unknown"
 PIPELINES = {  # of the hub; it has none for numbers
@@ -155,7 +156,7 @@ class ModelCard:
             yield "- Pretrained weights: none; the network starts from random weights"
         typed = run.get("provenance", "overrides")
         words = [str(one) for one in typed] if isinstance(typed, list) else []
-        kept = [without_folders(word) for word in words if not is_indifferent(word.partition("=")[0].lstrip("+~"))]
+        kept = [without_folders(word) for word in words if not is_indifferent(key_of(word))]
         if kept:
             yield "Settings that differ from the defaults of headstart:"
             yield _block("", kept)

@@ -101,7 +101,7 @@ def _robustness_of(analysis: Analysis, group: RunGroup) -> dict[str, float]:
 
 
 def recalls_frame(analysis: Analysis) -> pd.DataFrame:
-    """Return one row per class and group: recall averaged over its runs."""
+    """Return one row per class and group: recall averaged over its runs. It is empty for targets without classes."""
     import pandas as pd
 
     rows = []
@@ -109,4 +109,4 @@ def recalls_frame(analysis: Analysis) -> pd.DataFrame:
         found = analysis.recalls(group)
         if found is not None:
             rows += [{**group.key, "class": name, "recall": recall} for name, recall in zip(*found, strict=True)]
-    return pd.DataFrame(rows, columns=None if rows else ["class", "recall"])
+    return pd.DataFrame(rows)

@@ -48,10 +48,10 @@ class Report:
 
 
 def write_report(analysis: Analysis, directory: Path, command: str, figures: bool = True) -> Report:
-    """Write report.html, .md, .tex, .png and .csv (a row per group), runs.csv, comparisons.csv, recalls.csv, figures/.
+    """Write report.html, .md, .tex, .png and .csv (a row per group), runs.csv, comparisons.csv, figures/.
 
-    Runs measured under corruptions add robustness.csv and robustness_comparisons.csv. A single run adds the tables of
-    its kind of target, e.g. classes.csv, confusions.csv and mistakes.csv.
+    Targets with classes add recalls.csv; runs measured under corruptions robustness.csv and robustness_comparisons.csv.
+    A single run adds the tables of its kind of target, e.g. classes.csv, confusions.csv and mistakes.csv.
 
     ``command`` is the command that made the report, for readers who want to repeat it.
     """
@@ -63,13 +63,14 @@ def write_report(analysis: Analysis, directory: Path, command: str, figures: boo
     directory.mkdir(parents=True, exist_ok=True)
     styles = styles_of([group.label for panel in analysis.panels for group in panel.groups])
     drawn = draw_figures(analysis, styles, directory, figures)
-    found = analysis.robustness
+    recalls, found = recalls_frame(analysis), analysis.robustness
     contents = {
         "report": csv_frame(group_frame(analysis)),
         "runs": csv_frame(runs_frame(analysis)),
         "comparisons": _compared(differences(analysis)),
-        "recalls": csv_frame(recalls_frame(analysis)),
     }
+    if len(recalls):
+        contents["recalls"] = csv_frame(recalls)
     if found is not None:
         contents["robustness"] = csv_frame(pd.DataFrame(robustness_rows(found)))
         contents["robustness_comparisons"] = _compared(robustness_differences(analysis, found))

@@ -25,6 +25,7 @@ from headstart.settings.effects import flatten
 from headstart.settings.folders import conf_folder, config_folders
 from headstart.settings.samples import sample_jobs
 from headstart.settings.targets import check_hydra
+from headstart.typed import key_of
 
 COMMANDS = ("train", "pretrain")
 """Commands with every config group, by their config files."""
@@ -243,7 +244,7 @@ def known_keys(arguments: Sequence[str], without: str, name: str = "train") -> l
     The argument that sets ``without``, which does not exist, is left out.
     """
     settings = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
-    kept = [setting for setting in settings if setting.split("=")[0].lstrip("+~") != without]
+    kept = [setting for setting in settings if key_of(setting) != without]
     for overrides in (kept, []):
         try:
             config = OmegaConf.to_container(without_hydra(_composed(name, overrides)), resolve=False)
