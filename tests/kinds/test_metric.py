@@ -10,8 +10,13 @@ from headstart.errors import DataError
 from headstart.kinds.classification import ACCURACY
 from headstart.kinds.metric import Metric, stated_metric
 from headstart.kinds.regression import MAE
+from headstart.kinds.segmentation import MEAN_IOU
 
 YEARS = replace(MAE, unit="years")
+
+
+def test_an_abbreviation_keeps_its_capitals() -> None:
+    assert (MEAN_IOU.words, MEAN_IOU.title, MEAN_IOU.plural) == ("mean IoU", "mean IoU", "mean IoUs")
 
 
 def test_which_way_is_better() -> None:
