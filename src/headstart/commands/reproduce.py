@@ -23,10 +23,10 @@ from headstart.kinds import kind_of, metric_of
 from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTIONS
 from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord, read_record, record_of
-from headstart.records.settings_file import read_config
+from headstart.records.settings_file import check_images_are_there, read_config
 from headstart.settings.configs import CONFIG_ERRORS, error_text
 from headstart.settings.effects import augmentation_names, flatten
-from headstart.settings.foreign import check_images_are_there, keep_inside, places_read
+from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.leaves import is_whole
 from headstart.settings.targets import check_targets
 

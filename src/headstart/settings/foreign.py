@@ -5,7 +5,6 @@ class, at any depth and however an argument is given.
 """
 
 import inspect
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from headstart.errors import ConfigError, DataError
+from headstart.errors import ConfigError
 from headstart.files import expanded
 from headstart.settings.effects import flatten
 from headstart.settings.sources import source_of
@@ -77,14 +76,6 @@ def places_read(config: DictConfig) -> list[str]:
     if not source_of(found["backbone.name"]):
         found.pop("backbone.name")
     return [f"{key}={plain_text(str(value))}" for key, value in found.items() if value is not None]
-
-
-def check_images_are_there(config: DictConfig) -> None:
-    """Raise DataError if the images of a run have moved, and the data set cannot be downloaded."""
-    root = config.dataset.get("root")
-    there = root is None or os.path.exists(expanded(str(root)))  # noqa: PTH110  # unlike Path.exists, it never raises
-    if not there and not config.dataset.get("download"):
-        raise DataError(f"The images are no longer at '{root}'; give their folder with --root DIR.")
 
 
 def _parts(config: Any, place: str = "") -> Iterator[tuple[str, DictConfig]]:

@@ -1,6 +1,5 @@
 """Check settings of data sets that depend on each other, and paths on disk. Needs no torch; opens no image."""
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -182,8 +181,8 @@ def _near(path: Path, fits: Callable[[Path], bool]) -> str:
         names = [entry.name for entry in beside if not entry.name.startswith(".") and fits(entry)]
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, n=1)  # of whole paths, all in one folder would be close
-    return f" Did you mean '{path.with_name(close[0])}'?" if close else ""
+    hint = nearest(path.name, names)  # of whole paths, all in one folder would be close
+    return hint if hint.startswith(" Did") else ""
 
 
 def existing_table(root: str | None) -> Path:

@@ -29,9 +29,9 @@ from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
-from headstart.records.settings_file import read_config
+from headstart.records.settings_file import check_images_are_there, read_config
 from headstart.settings.early_checks import check_settings
-from headstart.settings.foreign import check_images_are_there, keep_inside, places_read
+from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.targets import check_targets
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.strategies import Strategy
