@@ -23,7 +23,6 @@ from headstart.errors import ConfigError, HeadstartError, nearest
 from headstart.files import expanded
 from headstart.settings.effects import flatten
 from headstart.settings.folders import conf_folder, config_folders
-from headstart.settings.leaf_table import check_setting
 from headstart.settings.samples import sample_jobs
 from headstart.settings.targets import check_hydra
 from headstart.typed import key_of
@@ -220,22 +219,8 @@ def error_text(error: Exception, arguments: Sequence[str] = (), name: str = "tra
         key = unknown.group(1)
         return f"There is no setting '{key}'.{nearest(key, known_keys(arguments, key, name), limit=8)}"
     if str(error).startswith("Ambiguous value for argument"):
-        setting = _quoted(str(error)) or ""
-        return f"'{setting}' names several values: add -m to run each of them{_decimal_hint(setting)}."
+        return f"'{_quoted(str(error))}' names several values: add -m to run each of them."
     return f"{_line(error)}."
-
-
-def _decimal_hint(setting: str) -> str:
-    """Return a hint for a decimal comma, as in optimizer.lr=0,01; nothing if the setting takes no decimal number."""
-    key, _, value = setting.partition("=")
-    if not re.fullmatch(r"-?\d+,\d+", value):
-        return ""
-    number = value.replace(",", ".")
-    try:
-        check_setting(key, float(number))
-    except (ConfigError, KeyError):
-        return ""
-    return f", or write a decimal point: {key}={number}"
 
 
 def raised_by_hydra(error: BaseException) -> bool:
