@@ -99,7 +99,7 @@ def compare(
         result = pointwise.at(1 - alpha).within(largest_difference)
         needed = sample_needed(result, alpha=alpha)
         gained = result if metric.higher_is_better else result.negated
-        text = verdict(a.label, b.label, gained, float(p_adjusted), needed, _paired_units(a), wording=wording)
+        text = verdict(a.spoken, b.spoken, gained, float(p_adjusted), needed, _paired_units(a), wording=wording)
         comparisons.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), text))
     return comparisons
 
