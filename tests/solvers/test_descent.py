@@ -9,7 +9,7 @@ from torch import Tensor
 from headstart.solvers import probe_fit
 from headstart.solvers.descent import AGAIN, Inverse, Starts, minimise
 from headstart.solvers.features import Features
-from headstart.solvers.linear_fit import Loss, hinge, logistic
+from headstart.solvers.linear_fit import Loss, bernoulli, fit_linear, hinge, logistic
 from headstart.solvers.probe_fit import STRENGTHS, MemoryFits
 
 
@@ -53,12 +53,22 @@ def test_steps_correct_a_wrong_hessian() -> None:
     assert not bowl.measured
 
 
-def test_no_number_is_no_minimum() -> None:
+@pytest.mark.parametrize(("value", "slope"), [("nan", "1"), ("inf", "1"), ("1", "nan"), ("1", "inf")])
+def test_no_number_is_no_minimum(value: str, slope: str) -> None:
     class Nothing(Bowl):
         def value_and_gradient(self, parameters: Tensor, measure: bool = False) -> tuple[float, Tensor]:
-            return float("nan"), parameters
+            return float(value), torch.full_like(parameters, float(slope))
 
     assert not minimise(Nothing(), torch.ones(3, 21).double()).converged
+
+
+def test_a_descent_towards_zero_ends() -> None:
+    """If no image has a label, ever lower biases lower the objective."""
+    labels = torch.zeros(200, 6)
+    found = fit_linear(torch.randn(200, 40).double(), labels, 6, 100.0, loss=bernoulli)
+    assert found.converged
+    assert found.value < 1e-10
+    assert found.iterations < 100
 
 
 def test_a_start_is_on_the_line_through_the_last_two_solutions() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 PAIRS = 8  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
 GAP = 1e-7  # fraction of the objective: the descent ends if the next step promises less
+LEAST = 1e-12  # of the objective, for ``GAP``: it falls towards 0 for ever if all images have the same target
 SPAN = 10  # steps: the descent also ends if they gain less than ``GAP``
 MOST_ITERATIONS = 1000
 AGAIN = 2  # iterations; the curvature is then measured again, as the start may be far from the end
@@ -58,12 +59,12 @@ def minimise(
         step = _direction(gradient, pairs, invert)
         promised = dot(gradient, step)
         rounded = len(values) > SPAN and values[-1 - SPAN] - value <= GAP * value
-        if converged := promised / 2 <= GAP * value or rounded:
+        if converged := promised / 2 <= GAP * max(value, LEAST) < math.inf or rounded:
             break
         remeasure = iterations == again
         moved, found = _search(objective, parameters, step, promised, value, remeasure)
         if found is None:  # rounding hides any further descent
-            converged = math.isfinite(value)
+            converged = math.isfinite(value + promised)
             break
         if remeasure:
             invert = objective.inverse()
