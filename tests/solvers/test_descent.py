@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from headstart.solvers import probe_fit
+from headstart.solvers.block_fit import BlockFits
 from headstart.solvers.descent import AGAIN, Inverse, Starts, minimise
 from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import Loss, bernoulli, fit_linear, hinge, logistic
@@ -84,6 +86,20 @@ def test_a_start_is_on_the_line_through_the_last_two_solutions() -> None:
             torch.testing.assert_close(starts.start(l2), torch.full((2, 3), 3.0 if jumps else expected))
         starts.add(0.1, second)
         assert torch.equal(starts.start(0.01), second), "the same strength twice"
+
+
+def test_a_path_may_end_without_a_penalty() -> None:
+    targets = torch.arange(300) % 3
+    train = Features(torch.randn(300, 5, generator=torch.Generator().manual_seed(0)), targets)
+    for kind in (MemoryFits, BlockFits):
+        fits = kind(train, train, 3, logistic)
+        for l2 in (1.0, 0.0, 0.0):
+            assert fits.fit(l2)
+        weight, bias = fits.linear_map()
+        x = train.values.double()
+        slope = (x @ weight.T + bias).softmax(dim=1) - one_hot(targets)
+        assert float((slope.T @ x / 300).abs().max()) < 1e-3, kind
+        assert fits.iterations == 0, "the last fit starts at the minimum"
 
 
 @pytest.fixture

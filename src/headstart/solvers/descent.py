@@ -87,7 +87,7 @@ class Starts:
 
     def add(self, l2: float, parameters: Tensor) -> None:
         """Add the solution for a strength."""
-        self._fitted = [*self._fitted[-1:], (math.log(l2), parameters)]
+        self._fitted = [*self._fitted[-1:], (_logarithm(l2), parameters)]
 
     def start(self, l2: float) -> Tensor:
         """Return the parameters from which a fit for this strength should start."""
@@ -95,8 +95,13 @@ class Starts:
         first, earlier = self._fitted[0]
         if self.jumps or not abs(second - first) > 0:  # also if there is only one solution
             return later
-        further = (math.log(l2) - second) / (second - first)
+        further = (_logarithm(l2) - second) / (second - first)
         return later + min(1.0, max(0.0, further)) * (later - earlier)
+
+
+def _logarithm(l2: float) -> float:
+    """Return the logarithm of a strength, which may be 0."""
+    return math.log(l2) if l2 > 0 else -math.inf
 
 
 def _search(
