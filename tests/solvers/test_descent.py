@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 
 from headstart.solvers import probe_fit
 from headstart.solvers.block_fit import BlockFits
-from headstart.solvers.descent import AGAIN, Inverse, Starts, minimise
+from headstart.solvers.descent import AGAIN, SPAN, Inverse, Starts, minimise
 from headstart.solvers.features import Features
 from headstart.solvers.linear_fit import Loss, bernoulli, fit_linear, hinge, logistic
 from headstart.solvers.probe_fit import STRENGTHS, MemoryFits
@@ -71,6 +71,16 @@ def test_a_descent_towards_zero_ends() -> None:
     assert found.converged
     assert found.value < 1e-10
     assert found.iterations < 100
+
+
+def test_steps_that_gain_nothing_end() -> None:
+    class Rounded(Bowl):
+        def value_and_gradient(self, parameters: Tensor, measure: bool = False) -> tuple[float, Tensor]:
+            return 1.0, torch.full_like(parameters, 1e-3)
+
+    found = minimise(Rounded(known=0.0), torch.ones(3, 21).double())
+    assert found.converged
+    assert found.iterations == SPAN
 
 
 def test_a_start_is_on_the_line_through_the_last_two_solutions() -> None:
