@@ -12,8 +12,7 @@ from torch.nn.functional import one_hot
 from headstart import progress
 from headstart.inputs.batch import Batch
 from headstart.progress import BETWEEN_LINES, ProgressLine, counted, counted_batches, duration, within
-from headstart.solvers import block_fit, linear_fit, probe_fit
-from headstart.solvers.block_fit import BlockFits
+from headstart.solvers import block_fit, descent, linear_fit, probe_fit
 from headstart.solvers.features import Features
 from headstart.solvers.neighbours import NearestNeighbours
 from headstart.solvers.probe_fit import fit_probe
@@ -183,7 +182,7 @@ def test_a_fit_shows_strength_and_iteration(
     screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = features()
-    descend = linear_fit._descend
+    fit_linear = probe_fit.fit_linear
 
     def watched(*args):
         *others, on_iteration = args
@@ -193,9 +192,9 @@ def test_a_fit_shows_strength_and_iteration(
             clock[0] += BETWEEN_LINES  # each iteration takes so long
             progress._OPEN[-1].show(clock[0])
 
-        return descend(*others, told)
+        return fit_linear(*others, told)
 
-    monkeypatch.setattr(linear_fit, "_descend", watched)
+    monkeypatch.setattr(probe_fit, "fit_linear", watched)
     fit_probe(train, train, Classification(20), [1.0, 0.1])
     lines = screen.getvalue().splitlines()
     assert lines[0] == "logistic fit: 0 of 2 strengths (0 %), 0:30 so far, l2=1, iteration 1"
@@ -209,14 +208,14 @@ def test_a_fit_in_blocks_shows_strength_and_iteration(
     screen: Screen, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = features()
-    search = BlockFits._search
+    search = descent._search
 
     def slow(*args):
         clock[0] += BETWEEN_LINES
         progress._OPEN[-1].show(clock[0])
         return search(*args)
 
-    monkeypatch.setattr(BlockFits, "_search", slow)
+    monkeypatch.setattr(descent, "_search", slow)
     monkeypatch.setattr(probe_fit, "LARGE", 1)
     fit_probe(train, train, Classification(20), [1.0, 0.1])
     lines = screen.getvalue().splitlines()

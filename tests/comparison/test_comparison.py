@@ -95,6 +95,16 @@ def test_p_values_are_corrected_for_the_comparisons_of_a_panel(tmp_path: Path) -
         report(tmp_path, baseline="scrach")
 
 
+def test_no_interval_reaches_beyond_the_largest_possible_difference(tmp_path: Path) -> None:
+    for seed, (share, other) in enumerate(((0.9, 0.1), (0.5, 0.5))):
+        write_tested_run(tmp_path, "lp_ft", seed, rights(share, seed))
+        write_tested_run(tmp_path, "scratch", seed, rights(other, 10 + seed))
+    (one,) = report(tmp_path).comparisons["ants"]
+    assert (one.result.low, one.result.high) == (-1, 1)
+    assert "[-100.0, 100.0]" in one.verdict
+    assert one.result.p_value > 0.05
+
+
 def test_a_difference_lost_by_correction_has_an_interval_with_zero(tmp_path: Path) -> None:
     """Two rows alone: lp_ft beats l2_sp. Among six rows it does not, and the interval includes zero."""
     for seed in range(3):

@@ -56,6 +56,13 @@ def test_equal_runs_differ_in_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert said.rstrip().splitlines()[-1] == "The results should be equal, and they are."
 
 
+def test_epochs_count_from_1_as_a_run_prints_them(tmp_path: Path) -> None:
+    a = write_complete_run(tmp_path / "a", best_epoch=0)
+    b = write_complete_run(tmp_path / "b", best_epoch=None)
+    (row,) = sections(a, b)["results"].rows
+    assert (row.name, row.a, row.b) == ("best epoch", 1, None)
+
+
 # A change, the section it belongs to, the row's name, and whether it may change the result.
 CHANGES: list[tuple[dict[str, Any], str, str, bool]] = [
     ({"config": {"optimizer": {"lr": 0.2}}}, "settings", "optimizer.lr", True),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.errors import HeadstartError
 from headstart.features.extract import extract
 from headstart.features.keeping import Writer, locate
 from headstart.features.loaders import FeatureBatches
@@ -33,3 +34,12 @@ def test_vectors_on_disk_are_mapped_instead_of_held(tmp_path: Path) -> None:
         found.values[0] = 1.0  # it may be written to
     assert f"{tmp_path}/" in Path("/proc/self/maps").read_text(), "the last values are a map of a file"
     assert sorted(tmp_path.rglob("*")) == files, "which has no name"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_are_refused(value: float) -> None:
+    values = torch.zeros(COUNT, SIZE)
+    values[COUNT - 1, 3] = value
+    batches = FeatureBatches(InMemory(values), np.arange(COUNT), 100, 4)
+    with pytest.raises(HeadstartError, match="train features: the network gives NaN or infinite values"):
+        extract(lambda x, entry: x, batches, torch.device("cpu"), "train features")

@@ -9,14 +9,11 @@ import pytest
 from headstart.errors import DataError
 from headstart.kinds.classification import ACCURACY
 from headstart.kinds.metric import Metric, stated_metric
-from headstart.kinds.regression import MAE
+from headstart.kinds.multilabel import MAP
+from headstart.kinds.regression import MAE, R2
 from headstart.kinds.segmentation import MEAN_IOU
 
 YEARS = replace(MAE, unit="years")
-
-
-def test_an_abbreviation_keeps_its_capitals() -> None:
-    assert (MEAN_IOU.words, MEAN_IOU.title, MEAN_IOU.plural) == ("mean IoU", "mean IoU", "mean IoUs")
 
 
 def test_which_way_is_better() -> None:
@@ -55,6 +52,14 @@ def test_differences_intervals_and_headings() -> None:
     assert [metric.axis("test") for metric in (ACCURACY, YEARS)] == ["test accuracy (%)", "test mae (years)"]
     assert [metric.named(0.5) for metric in (ACCURACY, YEARS)] == ["50.0 %", "mae 0.500 years"]
     assert (ACCURACY.exact_difference(0.0133), MAE.exact_difference(-0.25)) == ("+1.33 points", "-0.25")
+
+
+def test_an_abbreviation_keeps_its_capitals() -> None:
+    assert (MEAN_IOU.axis("test"), MAP.axis("test"), R2.axis("test")) == (
+        "test mean IoU (%)",
+        "test mAP (%)",
+        "test R²",
+    )
 
 
 def test_a_value_has_to_be_possible() -> None:

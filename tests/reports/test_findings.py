@@ -80,3 +80,17 @@ def test_a_higher_mean_over_luckier_seeds_is_not_hidden(tmp_path: Path) -> None:
     first = findings(report(tmp_path))[0]
     assert "lp_ft has the highest test accuracy" in first
     assert "worse on the runs that they share than knn" in first
+
+
+def test_a_sentence_names_the_setting_whose_numbers_it_compares(tmp_path: Path) -> None:
+    for seed in range(3):
+        for number, lr in enumerate((0.1, 0.2)):
+            write_tested_run(
+                tmp_path, "scratch", seed, np.random.default_rng(9 * seed + number).random(300) < 0.6, lr=lr
+            )
+    best, verdict = findings(report(tmp_path))
+    assert best.startswith("ants: lr 0.")
+    assert "not distinguishable from lr 0." in best
+    assert "cannot separate lr 0." in verdict
+    assert "from lr 0." in verdict
+    assert report(tmp_path, baseline="0.1").comparisons["ants"]  # the row itself has the plain value

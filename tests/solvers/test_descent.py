@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from headstart.solvers import probe_fit
-from headstart.solvers.descent import AGAIN, Inverse, Starts, minimise
+from headstart.solvers.block_fit import BlockFits
+from headstart.solvers.descent import AGAIN, SPAN, Inverse, Starts, minimise
 from headstart.solvers.features import Features
-from headstart.solvers.linear_fit import Loss, hinge, logistic
+from headstart.solvers.linear_fit import Loss, bernoulli, fit_linear, hinge, logistic
 from headstart.solvers.probe_fit import STRENGTHS, MemoryFits
 
 
@@ -53,12 +55,32 @@ def test_steps_correct_a_wrong_hessian() -> None:
     assert not bowl.measured
 
 
-def test_no_number_is_no_minimum() -> None:
+@pytest.mark.parametrize(("value", "slope"), [("nan", "1"), ("inf", "1"), ("1", "nan"), ("1", "inf")])
+def test_no_number_is_no_minimum(value: str, slope: str) -> None:
     class Nothing(Bowl):
         def value_and_gradient(self, parameters: Tensor, measure: bool = False) -> tuple[float, Tensor]:
-            return float("nan"), parameters
+            return float(value), torch.full_like(parameters, float(slope))
 
     assert not minimise(Nothing(), torch.ones(3, 21).double()).converged
+
+
+def test_a_descent_towards_zero_ends() -> None:
+    """If no image has a label, ever lower biases lower the objective."""
+    labels = torch.zeros(200, 6)
+    found = fit_linear(torch.randn(200, 40).double(), labels, 6, 100.0, loss=bernoulli)
+    assert found.converged
+    assert found.value < 1e-10
+    assert found.iterations < 100
+
+
+def test_steps_that_gain_nothing_end() -> None:
+    class Rounded(Bowl):
+        def value_and_gradient(self, parameters: Tensor, measure: bool = False) -> tuple[float, Tensor]:
+            return 1.0, torch.full_like(parameters, 1e-3)
+
+    found = minimise(Rounded(known=0.0), torch.ones(3, 21).double())
+    assert found.converged
+    assert found.iterations == SPAN
 
 
 def test_a_start_is_on_the_line_through_the_last_two_solutions() -> None:
@@ -74,6 +96,20 @@ def test_a_start_is_on_the_line_through_the_last_two_solutions() -> None:
             torch.testing.assert_close(starts.start(l2), torch.full((2, 3), 3.0 if jumps else expected))
         starts.add(0.1, second)
         assert torch.equal(starts.start(0.01), second), "the same strength twice"
+
+
+def test_a_path_may_end_without_a_penalty() -> None:
+    targets = torch.arange(300) % 3
+    train = Features(torch.randn(300, 5, generator=torch.Generator().manual_seed(0)), targets)
+    for kind in (MemoryFits, BlockFits):
+        fits = kind(train, train, 3, logistic)
+        for l2 in (1.0, 0.0, 0.0):
+            assert fits.fit(l2)
+        weight, bias = fits.linear_map()
+        x = train.values.double()
+        slope = (x @ weight.T + bias).softmax(dim=1) - one_hot(targets)
+        assert float((slope.T @ x / 300).abs().max()) < 1e-3, kind
+        assert fits.iterations == 0, "the last fit starts at the minimum"
 
 
 @pytest.fixture

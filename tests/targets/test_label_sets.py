@@ -74,4 +74,6 @@ def test_descriptions_and_weights() -> None:
         "balance: loss, positives weigh 0.33 (car) to 3 (sign)",
     ]
     np.testing.assert_allclose(positive_weights(targets), [1 / 3, 3])
+    even = RULES.describe(targets[:, [0, 0]], ["car", "sign"], "none")[1]
+    assert even == ["3 images per label in train, 1.5 labels per image, 1 image without any"]
     assert RULES.text([1.0, 1.0], ["car", "sign"]) == "car;sign"

@@ -92,13 +92,14 @@ def compare(
         (a, b, r) if metric.gain(r.difference) >= 0 else (b, a, r.negated) for a, b, r in results if r is not None
     ]
     corrected = bonferroni(np.array([result.p_value for _, _, result in ordered]))
+    largest_difference = metric.bounds[1] - metric.bounds[0]
     alpha = ALPHA / max(1, int(np.sum(~np.isnan(corrected))))
     comparisons = []
     for (a, b, pointwise), p_adjusted in zip(ordered, corrected, strict=True):
-        result = pointwise.at(1 - alpha)
+        result = pointwise.at(1 - alpha).within(largest_difference)
         needed = sample_needed(result, alpha=alpha)
         gained = result if metric.higher_is_better else result.negated
-        text = verdict(a.label, b.label, gained, float(p_adjusted), needed, _paired_units(a), wording=wording)
+        text = verdict(a.spoken, b.spoken, gained, float(p_adjusted), needed, _paired_units(a), wording=wording)
         comparisons.append(Comparison(panel.title, a.label, b.label, result, float(p_adjusted), text))
     return comparisons
 

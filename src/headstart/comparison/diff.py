@@ -344,8 +344,9 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
         )
         return DiffSection("results", (), None, unfinished)
     rows = [replace(row, note=difference_text(row.name, row.a, row.b)) for row in _changed(a.metrics, b.metrics)]
-    for name, path in (("best epoch", ("best_epoch",)), ("selected", ("selection", "rule"))):
-        first, second = a.get(*path), b.get(*path)
+    epochs = [_counted_from_1(record.get("best_epoch")) for record in (a, b)]
+    rules = [record.get("selection", "rule") for record in (a, b)]
+    for name, (first, second) in (("best epoch", epochs), ("selected", rules)):
         if first != second:
             rows.append(DiffRow(name, first, second))
     files = [record.directory / TEST_PREDICTIONS for record in (a, b)]
@@ -361,6 +362,11 @@ def compare_results(a: RunRecord, b: RunRecord) -> DiffSection:
     equal = not rows and same_bytes(*files)
     notes = () if equal else (pairs_text(pairs, metric_of(a.content)),)
     return DiffSection("results", tuple(rows), equal, f"every metric, and predictions for {pairs.images} images", notes)
+
+
+def _counted_from_1(epoch: Any) -> Any:
+    """Return the number of an epoch as a run prints it; anything but a whole number as it is."""
+    return epoch + 1 if isinstance(epoch, int) and not isinstance(epoch, bool) else epoch
 
 
 def difference_text(name: str, a: Any, b: Any) -> str:

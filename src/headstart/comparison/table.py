@@ -118,6 +118,13 @@ class RunGroup:
         parts = [short_value(value) if key in plain else f"{names[key]} {short_value(value)}" for key, value in shown]
         return ", ".join(parts) or "all runs"
 
+    @property
+    def spoken(self) -> str:
+        """Return the label for sentences, where a lone number, true, false or null needs the name of its setting."""
+        if len(self.by) != 1 or self.reference or isinstance(self.key[self.by[0]], str):
+            return self.label
+        return f"{short_names(self.by)[self.by[0]]} {self.label}"
+
 
 def layout_of(
     runs: Sequence[Run],

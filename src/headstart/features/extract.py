@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headstart.errors import HeadstartError
 from headstart.features.rows import OnDisk
 from headstart.inputs.batch import Batch
 from headstart.precision import at_least_single
@@ -25,7 +26,8 @@ def extract(
     """Return the features of every image, in the loader's order.
 
     ``network`` maps inputs and the stage that they enter to features (N, D). If the loader reads cached vectors from
-    disk, as memory does not hold them, the result on a CPU is the memory map of a temporary file beside them.
+    disk, as memory does not hold them, the result on a CPU is the memory map of a temporary file beside them. Raises
+    HeadstartError for features that are not finite.
     """
     rows = getattr(batches, "rows", None)
     folder = None
@@ -35,6 +37,11 @@ def extract(
     with TemporaryFile(dir=folder) if folder is not None else nullcontext() as file:
         for batch in counted_batches(batches, what):
             found = at_least_single(network(batch.inputs.to(device, non_blocking=True), batch.entry))
+            if not found.isfinite().all():
+                raise HeadstartError(
+                    f"{what}: the network gives NaN or infinite values for some images; check its weights, or use"
+                    " trainer.precision=32-true."
+                )
             if file is not None:
                 file.write(found.cpu().contiguous().numpy().data)
                 found = found[:0].clone()  # a view would keep the values

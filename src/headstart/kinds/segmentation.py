@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # methods import array libraries, so that loading a kind is f
     from headstart.report_table import ReportTable
     from headstart.targets.label_images import LabelImageRules
 
-MEAN_IOU = Metric("mean_iou", True, "%", (0, 1), many="mean IoUs", short="mean IoU")
+MEAN_IOU = Metric("mean_iou", True, "%", (0, 1), "mean IoU", "mean IoUs", "mean IoU")
 BEYOND = {
     "pixel_accuracy": ScoreColumn("pixel acc. (%)", True),
     "mean_class_accuracy": ScoreColumn("mean class acc. (%)", True),

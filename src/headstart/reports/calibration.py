@@ -37,7 +37,7 @@ def _sentence(group: RunGroup, fits: list[tuple[Scores, Calibration, Temperature
     validation = _Change([one.before for one in fit], [one.after for one in fit])
     temperature = float(np.mean([one.temperature for one in scores]))
     start = (
-        f"temperature scaling makes the calibration of {group.label} worse: ECE rises from {test.ece} on test. The"
+        f"temperature scaling makes the calibration of {group.spoken} worse: ECE rises from {test.ece} on test. The"
         f" temperature, {temperature:.2g}, gives the lowest log-loss on {np.mean([one.images for one in fit]):.0f}"
         f" validation images ({validation.nll})"
     )

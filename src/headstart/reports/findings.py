@@ -73,12 +73,13 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     better = [label for label in others if label in found and found[label].significant and found[label].a == label]
     single = [label for label in others if label in found and found[label].result.pairs == 1]
     unknown = [label for label in others if label not in found]
+    spoken = {group.label: group.spoken for group in panel.groups}
     if not others:
-        return f"{best.label} has a test {metric.title} of {mean}"
+        return f"{best.spoken} has a test {metric.title} of {mean}"
     if not (indistinct or better or single or unknown):
         return f"{best.label} is the best {panel.compared} with {mean}"
     clauses = [
-        f"{words} {_listed(labels)}"
+        f"{words} {_listed([spoken[label] for label in labels])}"
         for words, labels in (
             ("not distinguishable from", indistinct),
             ("worse on the runs that they share than", better),
@@ -89,7 +90,7 @@ def _standing(panel: Panel, best: RunGroup, comparisons: Sequence[Comparison]) -
     if single:
         clauses.append("on one seed only")
     side = "highest" if metric.higher_is_better else "lowest"
-    return ", ".join([f"{best.label} has the {side} test {metric.title} with {mean}", *clauses])
+    return ", ".join([f"{best.spoken} has the {side} test {metric.title} with {mean}", *clauses])
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -204,7 +204,7 @@ def robustness_findings(measured: Measured) -> list[str]:
             continue
         best = max(panel.groups, key=lambda group: measured.accuracy(group).mean)
         lines.append(
-            f"{panel.title}, corrupted: {best.label} has the lowest mean corruption error with"
+            f"{panel.title}, corrupted: {best.spoken} has the lowest mean corruption error with"
             f" {100 * measured.mce(best).mean:.1f} %."
         )
         lines += [f"{panel.title}, corrupted: {one.verdict}" for one in made if best.label in (one.a, one.b)]

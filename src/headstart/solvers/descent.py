@@ -11,6 +11,7 @@ from torch import Tensor
 
 PAIRS = 8  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
 GAP = 1e-7  # fraction of the objective: the descent ends if the next step promises less
+LEAST = 1e-12  # of the objective, for ``GAP``: it falls towards 0 for ever if all images have the same target
 SPAN = 10  # steps: the descent also ends if they gain less than ``GAP``
 MOST_ITERATIONS = 1000
 AGAIN = 2  # iterations; the curvature is then measured again, as the start may be far from the end
@@ -58,12 +59,12 @@ def minimise(
         step = _direction(gradient, pairs, invert)
         promised = dot(gradient, step)
         rounded = len(values) > SPAN and values[-1 - SPAN] - value <= GAP * value
-        if converged := promised / 2 <= GAP * value or rounded:
+        if converged := promised / 2 <= GAP * max(value, LEAST) < math.inf or rounded:
             break
         remeasure = iterations == again
         moved, found = _search(objective, parameters, step, promised, value, remeasure)
         if found is None:  # rounding hides any further descent
-            converged = math.isfinite(value)
+            converged = math.isfinite(value + promised)
             break
         if remeasure:
             invert = objective.inverse()
@@ -86,7 +87,7 @@ class Starts:
 
     def add(self, l2: float, parameters: Tensor) -> None:
         """Add the solution for a strength."""
-        self._fitted = [*self._fitted[-1:], (math.log(l2), parameters)]
+        self._fitted = [*self._fitted[-1:], (_logarithm(l2), parameters)]
 
     def start(self, l2: float) -> Tensor:
         """Return the parameters from which a fit for this strength should start."""
@@ -94,8 +95,13 @@ class Starts:
         first, earlier = self._fitted[0]
         if self.jumps or not abs(second - first) > 0:  # also if there is only one solution
             return later
-        further = (math.log(l2) - second) / (second - first)
+        further = (_logarithm(l2) - second) / (second - first)
         return later + min(1.0, max(0.0, further)) * (later - earlier)
+
+
+def _logarithm(l2: float) -> float:
+    """Return the logarithm of a strength, which may be 0."""
+    return math.log(l2) if l2 > 0 else -math.inf
 
 
 def _search(

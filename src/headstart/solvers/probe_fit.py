@@ -44,7 +44,7 @@ def probe_path(
     strengths: Sequence[float] = STRENGTHS,
     loss: str = "logistic",
 ) -> Iterator[Probe]:
-    """Yield the fit of each strength, from the strongest to the weakest; each starts from the previous solution.
+    """Yield the fit of each strength, from the strongest to the weakest; each starts where ``Starts`` says.
 
     Targets are classes (N,), or independent labels (N, K), which share the strength. ``loss`` is "logistic" or "hinge".
     Images are weighted in the fit, but not in the scores; validation changes only these.

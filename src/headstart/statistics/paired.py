@@ -51,6 +51,10 @@ class PairedDifference:
         half = float(self.error.half(1 - level))
         return replace(self, level=level, low=self.difference - half, high=self.difference + half)
 
+    def within(self, most: float) -> "PairedDifference":
+        """Return the difference with bounds of at most ``most`` in size, as no difference can be larger."""
+        return replace(self, low=max(self.low, -most), high=min(self.high, most))
+
     @property
     def negated(self) -> "PairedDifference":
         """Return b - a."""

@@ -114,8 +114,9 @@ class LabelSets:
         """Return the labels as text, and lines on how often they occur in train."""
         counts = targets.sum(axis=0).astype(int)
         few, most = int(counts.argmin()), int(counts.argmax())
+        some = f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images"
         lines = [
-            f"{counts[few]} ({class_names[few]}) to {counts[most]} ({class_names[most]}) images per label in train,"
+            f"{some if counts[few] < counts[most] else images_text(int(counts[few]))} per label in train,"
             f" {targets.sum() / len(targets):.2g} labels per image, {images_text(int((~targets.any(axis=1)).sum()))}"
             " without any"
         ]
