@@ -94,3 +94,12 @@ def test_a_sentence_names_the_setting_whose_numbers_it_compares(tmp_path: Path) 
     assert "cannot separate lr 0." in verdict
     assert "from lr 0." in verdict
     assert report(tmp_path, baseline="0.1").comparisons["ants"]  # the row itself has the plain value
+
+
+def test_tuning_without_different_values_is_said(tmp_path: Path) -> None:
+    write(tmp_path, {"lp_ft": 0.9, "knn": 0.5}, seeds=2)
+    last = findings(report(tmp_path, tune=["optimizer.lr"]))[-1]
+    assert last == "--tune optimizer.lr: no row has runs with different values, so nothing was chosen."
+    for seed in range(2):
+        write_tested_run(tmp_path, "knn", seed, np.random.default_rng(seed).random(300) < 0.4, lr=0.3)
+    assert not [line for line in findings(report(tmp_path, tune=["optimizer.lr"])) if "nothing was chosen" in line]

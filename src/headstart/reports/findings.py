@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from headstart.comparison.budget import budget_of
 from headstart.comparison.comparison import Comparison
 from headstart.comparison.formats import setting, shared_settings, split_keys
 from headstart.comparison.panels import Panel
@@ -38,7 +39,15 @@ def findings(analysis: Analysis, only_best: bool = False) -> list[str]:
             compared = verdicts(panel, best, analysis)
             lines += [f"{panel.title}: {one.verdict}" for one in compared]
             single |= any(one.result.pairs == 1 for one in compared)
-    return [*lines, PROVISIONAL] if single else lines
+    return [*lines, *([PROVISIONAL] if single else []), *_tuned_nothing(analysis)]
+
+
+def _tuned_nothing(analysis: Analysis) -> list[str]:
+    """Return a sentence if no row has runs with different values of the settings that were to be tuned."""
+    tuned = [group for group in analysis.groups if group.tuned]
+    if not tuned or any(budget_of(group).settings > 1 for group in tuned):
+        return []
+    return [f"--tune {' '.join(tuned[0].tuned)}: no row has runs with different values, so nothing was chosen."]
 
 
 def verdicts(panel: Panel, best: RunGroup, analysis: Analysis) -> Sequence[Comparison]:
