@@ -101,8 +101,9 @@ def test_images_that_moved(make_folder: Callable[..., Path], capsys: pytest.Capt
     (run,) = (path.parent for path in Path("runs").rglob("run.json"))
     moved = root.rename(root.with_name("elsewhere"))
     capsys.readouterr()
-    assert main(["reproduce", str(run)]) == 2
-    assert f"The images are no longer at '{root}'; give their folder with --root DIR." in capsys.readouterr().err
+    for command in ("reproduce", "evaluate", "explain"):
+        assert main([command, str(run)]) == 2
+        assert f"The images are no longer at '{root}'; give their folder with --root DIR." in capsys.readouterr().err
     assert not Path("reproduced").exists()
     assert main(["reproduce", str(run), "--root", "nowhere"]) == 2
     assert "--root nowhere: there is no such folder" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 from conftest import SMALLEST, TINY
 
 from headstart.cli import main
-from headstart.errors import HeadstartError
+from headstart.errors import DataError, HeadstartError
 from headstart.models.builders import BUILDERS
 from headstart.models.description import MOST_SCORES, description_of, read_description, shortened
 from headstart.models.loading import load_model
@@ -192,6 +192,9 @@ def test_a_safetensors_folder_is_a_model(folder: Path, tmp_path: Path) -> None:
     put(folder, content)
     (folder / "best.ckpt").unlink()
     after = load_model(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=rf"'{folder}/model\.safetensors' is missing: model\.json is there, but not"):
+        load_model(folder)
     for name, tensor in before.strategy.state_dict().items():
         assert torch.equal(tensor, after.strategy.state_dict()[name])
 

@@ -139,6 +139,9 @@ def test_what_is_named_has_to_be_there(make_folder: Callable[..., Path], tmp_pat
     assert existing_weights(weights) == weights
     with pytest.raises(DataError, match=r"dataset.root=.*image: there is no such folder. Did you mean .*images'\?"):
         existing_folder(str(root)[:-1])
+    for name in ("list", "photographs"):  # list.csv is no folder, and no name is like photographs
+        with pytest.raises(DataError, match=rf"/{name}: there is no such folder\.$"):
+            existing_folder(str(tmp_path / name))
     with pytest.raises(DataError, match=r"list.csv is a file; expected a folder .* use dataset=csv"):
         existing_folder(str(table))
     with pytest.raises(DataError, match=r"images is a folder; .* use dataset=image_folder"):

@@ -23,7 +23,7 @@ from headstart.kinds import kind_of, metric_of
 from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTIONS
 from headstart.records.predictions import read_predictions
 from headstart.records.record import RunRecord, read_record, record_of
-from headstart.records.settings_file import read_config
+from headstart.records.settings_file import check_images_are_there, read_config
 from headstart.settings.configs import CONFIG_ERRORS, error_text
 from headstart.settings.effects import augmentation_names, flatten
 from headstart.settings.foreign import keep_inside, places_read
@@ -149,13 +149,11 @@ def set_places(config: DictConfig, original: RunRecord, output: Path, root: Path
     if root is not None:
         config.dataset.root = str(root)
         config.dataset.name = original.content["dataset"]  # the default is the folder's name
-    now = config.dataset.get("root")
-    if now is None or expanded(str(now)).exists() or (root is None and config.dataset.get("download")):
-        return
-    if root is not None:
+    if root is None:
+        check_images_are_there(config)
+    elif not expanded(str(root)).exists():
         near = nearest(str(root), [str(entry) for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""
         raise DataError(f"--root {root}: there is no such folder.{near if near.startswith(' Did') else ''}")
-    raise DataError(f"The images are no longer at '{now}'; give their folder with --root DIR.")
 
 
 def engine_of(original: RunRecord) -> str | None:

@@ -15,7 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from headstart.backbones import bottleneck_in
-from headstart.boundary.opening import first_line, open_inside, unreadable
+from headstart.boundary.opening import MissingFileError, first_line, open_inside, unreadable
 from headstart.boundary.tensors import MOST_CHECKPOINT, open_network
 from headstart.console import silence_lightning
 from headstart.errors import DataError
@@ -187,8 +187,11 @@ def make_trainer(described: ModelDescription, device: str | torch.device = "auto
 def read_tensors(folder: Path, described: ModelDescription) -> dict[str, Tensor]:
     """Return the tensors of a model by name, without unpickling code. Raises DataError if they are others."""
     name = described.weights["file"]
-    with open_inside(folder, name, MOST_CHECKPOINT) as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    try:
+        with open_inside(folder, name, MOST_CHECKPOINT) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except MissingFileError:
+        raise DataError(f"'{folder / name}' is missing: {MODEL_FILE} is there, but not the weights.") from None
     if found != described.weights["sha256"]:
         raise DataError(f"{name} is not the file that {MODEL_FILE} describes: its sha256 differs.")
     if name == BEST_CHECKPOINT:

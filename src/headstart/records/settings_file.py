@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import yaml
 from headstart.boundary.documents import checked_yaml, expect_mapping, parsed_yaml
 from headstart.boundary.opening import MissingFileError, first_line
 from headstart.errors import DataError
+from headstart.files import expanded
 from headstart.records.names import SETTINGS_FILE
 from headstart.settings.effects import flatten, with_present_names
 
@@ -72,3 +74,11 @@ def _keys_are_names(content: Any) -> bool:
     if isinstance(content, dict):
         return all(isinstance(key, str) and _keys_are_names(value) for key, value in content.items())
     return not isinstance(content, list) or all(map(_keys_are_names, content))
+
+
+def check_images_are_there(config: DictConfig) -> None:
+    """Raise DataError if the images of a run have moved, and the data set cannot be downloaded."""
+    root = config.dataset.get("root")
+    there = root is None or os.path.exists(expanded(str(root)))  # noqa: PTH110  # unlike Path.exists, it never raises
+    if not there and not config.dataset.get("download"):
+        raise DataError(f"The images are no longer at '{root}'; give their folder with --root DIR.")

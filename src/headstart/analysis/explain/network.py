@@ -29,7 +29,7 @@ from headstart.progress import ProgressLine
 from headstart.records.names import BEST_NETWORK, TEST_PREDICTIONS
 from headstart.records.predictions import read_class_predictions
 from headstart.records.runs import Run
-from headstart.records.settings_file import read_config
+from headstart.records.settings_file import check_images_are_there, read_config
 from headstart.settings.early_checks import check_settings
 from headstart.settings.foreign import keep_inside, places_read
 from headstart.settings.targets import check_targets
@@ -195,6 +195,8 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
         raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
     predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
+    if root is None:
+        check_images_are_there(config)
     check_settings(OmegaConf.to_container(config))  # type: ignore[arg-type]
     content = read_checkpoint(run.directory, BEST_NETWORK)
     data = compose.make_data(config)
