@@ -6,7 +6,7 @@ import pytest
 
 from headstart.data import CsvFile, ImageFolder
 from headstart.errors import DataError
-from headstart.files import expanded
+from headstart.files import expanded, hint_beside
 
 
 def test_a_home_folder_is_found_and_an_unknown_one_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +27,16 @@ def test_images_of_an_unknown_user_are_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=r"there is no such f|There is no file"):
             data.collect()
+
+
+def test_a_hint_compares_names_of_what_fits(tmp_path: Path) -> None:
+    below = tmp_path / ("long" * 20)  # all whole paths here are alike
+    (below / "images").mkdir(parents=True)
+    (below / "runs").mkdir()
+    (below / "image.csv").touch()
+    (below / ".hidden").touch()
+    assert hint_beside(below / "image", Path.is_dir) == " Did you mean 'images'?"
+    assert hint_beside(below / "image.cvs") == " Did you mean 'image.csv'?"
+    assert hint_beside(below / "hidden") == ""
+    assert hint_beside(below / "lists") == ""
+    assert hint_beside(below / "none" / "images") == ""

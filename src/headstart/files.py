@@ -4,12 +4,12 @@ import os
 import tempfile
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from headstart.errors import CrashError, HeadstartError
+from headstart.errors import CrashError, HeadstartError, nearest
 from headstart.system_errors import reason_of, system_error
 
 WRITTEN: deque[Path] = deque(maxlen=8)
@@ -22,6 +22,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     with atomic_file(path) as file:
         # A file name that is not UTF-8 holds surrogates. Written as \udce9, JSON and YAML can read them back.
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+def hint_beside(path: Path, fits: Callable[[Path], bool] = Path.exists) -> str:
+    """Return a hint for a missing path: of the paths that fit in its folder, the one with the most similar name."""
+    try:
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = [entry.name for entry in beside if not entry.name.startswith(".") and fits(entry)]
+    except OSError:
+        return ""
+    hint = nearest(path.name, names)  # of whole paths, all in one folder would be close
+    return hint if hint.startswith(" Did") else ""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

@@ -17,8 +17,8 @@ from headstart.analysis.reproduction import BIT_EQUAL, THEN_NOW, seed_lines, ver
 from headstart.commands.diff import describe, section_lines
 from headstart.commands.trusting import add_trust
 from headstart.comparison.diff import circumstances, compare_results
-from headstart.errors import ConfigError, DataError, nearest
-from headstart.files import check_writable, expanded, write_atomically
+from headstart.errors import ConfigError, DataError
+from headstart.files import check_writable, expanded, hint_beside, write_atomically
 from headstart.kinds import kind_of, metric_of
 from headstart.records.names import REPRODUCTION_FILE, RUN_FILE, TEST_PREDICTIONS
 from headstart.records.predictions import read_predictions
@@ -152,8 +152,7 @@ def set_places(config: DictConfig, original: RunRecord, output: Path, root: Path
     if root is None:
         check_images_are_there(config)
     elif not expanded(str(root)).exists():
-        near = nearest(str(root), [str(entry) for entry in root.parent.iterdir()]) if root.parent.is_dir() else ""
-        raise DataError(f"--root {root}: there is no such folder.{near if near.startswith(' Did') else ''}")
+        raise DataError(f"--root {root}: there is no such folder.{hint_beside(root, Path.is_dir)}")
 
 
 def engine_of(original: RunRecord) -> str | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from headstart.boundary.documents import read_json
 from headstart.boundary.opening import is_inside, unreadable
-from headstart.errors import DataError, nearest
-from headstart.files import write_atomically
+from headstart.errors import DataError
+from headstart.files import hint_beside, write_atomically
 from headstart.records.names import BEST_CHECKPOINT, CHECKPOINT_FOLDER, MODEL_FILE, MODEL_TENSORS, RUN_FILE
 from headstart.records.runs import Run, read_run
 
@@ -149,9 +149,7 @@ def model_folder(path: Path) -> Path:
         if is_inside(folder, MODEL_FILE):
             return folder
     if not path.exists():
-        near = [str(entry) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(str(path), near)
-        raise DataError(f"There is no run or model '{path}'.{hint if hint.startswith(' Did') else ''}")
+        raise DataError(f"There is no run or model '{path}'.{hint_beside(path)}")
     if is_inside(path, RUN_FILE):
         found = read_run(path)
         why = found.weights_only if isinstance(found, Run) else ""

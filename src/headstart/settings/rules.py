@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from headstart.errors import ConfigError, DataError, WeightsError, nearest
-from headstart.files import expanded
+from headstart.files import expanded, hint_beside
 from headstart.settings.leaf_table import check_parameters
 from headstart.settings.leaves import is_whole
 from headstart.settings.split_names import SPLITS, split_name
@@ -171,18 +171,7 @@ def _folder(key: str, given: str, path: Path) -> Path:
             return path
     except OSError as error:  # a folder above it cannot be read, or the name is too long
         raise DataError(f"dataset.{key}={given}: the folder cannot be read ({error.strerror}).") from error
-    raise DataError(f"dataset.{key}={given}: there is no such folder.{_near(path, Path.is_dir)}")
-
-
-def _near(path: Path, fits: Callable[[Path], bool]) -> str:
-    """Return a hint: of the paths that fit in the folder of a missing path, the one with the most similar name."""
-    try:
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        names = [entry.name for entry in beside if not entry.name.startswith(".") and fits(entry)]
-    except OSError:
-        return ""
-    hint = nearest(path.name, names)  # of whole paths, all in one folder would be close
-    return hint if hint.startswith(" Did") else ""
+    raise DataError(f"dataset.{key}={given}: there is no such folder.{hint_beside(path, Path.is_dir)}")
 
 
 def existing_table(root: str | None) -> Path:
@@ -195,7 +184,8 @@ def existing_table(root: str | None) -> Path:
         mend = f"name one, such as {', '.join(lists[:3])}" if lists else "for class folders use dataset=image_folder"
         raise DataError(f"dataset.root={root} is a folder; dataset=csv reads a CSV file: {mend}.")
     raise DataError(
-        f"There is no file '{file}'; dataset.root has to name a CSV file with columns path,label.{_near(file, is_file)}"
+        f"There is no file '{file}'; dataset.root has to name a CSV file with columns path,label."
+        f"{hint_beside(file, is_file)}"
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 PAIRS = 8  # steps, and changes of the gradient, from which L-BFGS corrects the approximate Hessian
 GAP = 1e-7  # fraction of the objective: the descent ends if the next step promises less
-LEAST = 1e-12  # of the objective, for ``GAP``: it falls towards 0 for ever if all images have the same target
+LEAST = 1e-12  # smallest objective for ``GAP``: without classes to separate, it falls towards 0 without end
 SPAN = 10  # steps: the descent also ends if they gain less than ``GAP``
 MOST_ITERATIONS = 1000
 AGAIN = 2  # iterations; the curvature is then measured again, as the start may be far from the end

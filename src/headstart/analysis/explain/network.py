@@ -192,7 +192,7 @@ def rebuild(run: Run, root: Path | None = None, trusted: Sequence[str] = ()) -> 
     """
     settle_process()
     if run.kind.name != ClassKind.name:
-        raise DataError(f"networks are rebuilt for classes only, and this is a run of {run.kind.name}")
+        raise DataError(f"explain and evaluate take runs of task=classification; this is a run of task={run.kind.name}")
     predictions = read_class_predictions(run.directory / TEST_PREDICTIONS)
     config = settings_of(run.directory, root, trusted)
     if root is None:
