@@ -219,7 +219,10 @@ def error_text(error: Exception, arguments: Sequence[str] = (), name: str = "tra
         key = unknown.group(1)
         return f"There is no setting '{key}'.{nearest(key, known_keys(arguments, key, name), limit=8)}"
     if str(error).startswith("Ambiguous value for argument"):
-        return f"'{_quoted(str(error))}' names several values: add -m to run each of them."
+        setting = _quoted(str(error)) or ""
+        point = re.sub(r"=(-?\d+),(0\d+)$", r"=\1.\2", setting)  # 01 is no value of its own
+        hint = f", or write a decimal point: {point}" if point != setting else ""
+        return f"'{setting}' names several values: add -m to run each of them{hint}."
     return f"{_line(error)}."
 
 
