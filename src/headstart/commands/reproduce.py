@@ -143,15 +143,14 @@ def set_places(config: DictConfig, original: RunRecord, output: Path, root: Path
         config.features.dir = None
     if weights is not None:
         config.backbone.weights = str(weights)
-    given = config.dataset.get("root")
-    if root is not None and given is None:
-        raise ConfigError(f"--root {root}: the images of {original.content['dataset']} do not come from a folder.")
-    if root is not None:
-        config.dataset.root = str(root)
-        config.dataset.name = original.content["dataset"]  # the default is the folder's name
     if root is None:
         check_images_are_there(config)
-    elif not expanded(str(root)).exists():
+        return
+    if config.dataset.get("root") is None:
+        raise ConfigError(f"--root {root}: the images of {original.content['dataset']} do not come from a folder.")
+    config.dataset.root = str(root)
+    config.dataset.name = original.content["dataset"]  # the default is the folder's name
+    if not expanded(str(root)).exists():
         raise DataError(f"--root {root}: there is no such folder.{hint_beside(root, Path.is_dir)}")
 
 

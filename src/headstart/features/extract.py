@@ -33,20 +33,21 @@ def extract(
     folder = None
     if isinstance(rows, OnDisk) and len(rows.parts[0].shape) == 1 and device.type == "cpu":
         folder = rows.parts[0].path.parent
-    values, targets = [], []
+    values, targets, finite = [], [], torch.ones((), dtype=torch.bool, device=device)
     with TemporaryFile(dir=folder) if folder is not None else nullcontext() as file:
         for batch in counted_batches(batches, what):
             found = at_least_single(network(batch.inputs.to(device, non_blocking=True), batch.entry))
-            if not found.isfinite().all():
-                raise HeadstartError(
-                    f"{what}: the network gives NaN or infinite values for some images; check its weights, or use"
-                    " trainer.precision=32-true."
-                )
+            finite &= found.isfinite().all()  # read once after the loop, as a GPU would have to wait for each batch
             if file is not None:
                 file.write(found.cpu().contiguous().numpy().data)
                 found = found[:0].clone()  # a view would keep the values
             values.append(found)
             targets.append(batch.targets.to(device))
+        if not finite:
+            raise HeadstartError(
+                f"{what}: the network gives NaN or infinite values for some images; check its weights, or use"
+                " trainer.precision=32-true."
+            )
         # A copy made outside inference mode may take part in autograd.
         with torch.inference_mode(False):
             whole = torch.cat(values)

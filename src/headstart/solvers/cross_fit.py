@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from headstart.progress import ProgressLine
 from headstart.solvers.blocks import blocks_of, share_of
 from headstart.solvers.centroids import standardisation
-from headstart.solvers.linear_fit import Fit, fit_linear
+from headstart.solvers.descent import Fit
+from headstart.solvers.linear_fit import fit_linear
 from headstart.solvers.probe_fit import principal_axes
 
 STRENGTHS = (10.0, 3.16, 1.0, 0.316, 0.1, 0.0316, 0.01, 0.00316, 0.001)

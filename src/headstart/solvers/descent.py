@@ -29,13 +29,27 @@ class ConvexObjective(Protocol):
 
 
 @dataclass(frozen=True)
-class Minimum:
-    """The parameters (classes, D + 1) at the minimum of an objective, and the effort that it took."""
+class Fit:
+    """A linear map at the minimum of an objective, and the effort that it took."""
 
-    parameters: Tensor
-    value: float
+    parameters: Tensor  # (classes, D + 1)
+    value: float  # of the objective
     iterations: int
     converged: bool
+
+    @property
+    def weight(self) -> Tensor:
+        """Return the weights (classes, D)."""
+        return self.parameters[:, :-1]
+
+    @property
+    def bias(self) -> Tensor:
+        """Return the bias (classes,)."""
+        return self.parameters[:, -1]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits (N, classes) of features (N, D)."""
+        return x @ self.weight.T + self.bias
 
 
 def minimise(
@@ -44,7 +58,7 @@ def minimise(
     measure: bool = True,
     again: int = AGAIN,
     on_iteration: Callable[[int], object] = lambda number: None,
-) -> Minimum:
+) -> Fit:
     """Return the minimum of an objective, by L-BFGS (Liu & Nocedal 1989) from ``parameters`` (classes, D + 1).
 
     The curvature is measured at the start, if ``measure`` is set, and after iteration ``again``. ``on_iteration`` gets
@@ -75,7 +89,7 @@ def minimise(
         values.append(value)
         iterations += 1
         on_iteration(iterations)
-    return Minimum(parameters, value, iterations, converged)
+    return Fit(parameters, value, iterations, converged)
 
 
 class Starts:

@@ -1,39 +1,19 @@
 """Fit linear classifiers with an L2 penalty to the minimum of their convex objective."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.solvers.blocks import blocks_of, share_of
-from headstart.solvers.descent import Inverse, Minimum, minimise
+from headstart.solvers.descent import Fit, Inverse, minimise
 
 # A function of logits (N, classes), targets and weights (N, 1) of mean 1, or (N, classes). Targets are classes (N,), or
 # one-hot or labels (N, classes). It returns the weighted mean loss, N times its gradient, and a function that gives the
 # weighted second derivatives, (N, classes).
 LossResult = tuple[Tensor, Tensor, Callable[[], Tensor]]
 Loss = Callable[[Tensor, Tensor, Tensor], LossResult]
-
-
-@dataclass(frozen=True)
-class Fit(Minimum):
-    """A linear map at the minimum of the objective, and the effort that it took. Everything is in float64."""
-
-    @property
-    def weight(self) -> Tensor:
-        """Return the weights (classes, D)."""
-        return self.parameters[:, :-1]
-
-    @property
-    def bias(self) -> Tensor:
-        """Return the bias (classes,)."""
-        return self.parameters[:, -1]
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the logits (N, classes) of features (N, D)."""
-        return x @ self.weight.T + self.bias
 
 
 def logistic(logits: Tensor, targets: Tensor, weights: Tensor) -> LossResult:
@@ -103,8 +83,7 @@ def fit_linear(
     weights = x.new_ones(len(x)) if weights is None else weights.to(x)
     objective = _Objective(x, targets, weights[:, None] if weights.ndim == 1 else weights, l2, loss)
     start = x.new_zeros(classes, x.shape[1] + 1) if start is None else start
-    found = minimise(objective, start, on_iteration=on_iteration)
-    return Fit(found.parameters, found.value, found.iterations, found.converged)
+    return minimise(objective, start, on_iteration=on_iteration)
 
 
 class _Objective:

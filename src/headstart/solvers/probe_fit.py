@@ -12,9 +12,9 @@ from headstart.solvers.block_fit import BlockFits
 from headstart.solvers.blocks import linear_rows
 from headstart.solvers.centroids import standardisation
 from headstart.solvers.class_weights import class_weights
-from headstart.solvers.descent import Starts
+from headstart.solvers.descent import Fit, Starts
 from headstart.solvers.features import Features, in_double
-from headstart.solvers.linear_fit import LOSSES, Fit, Loss, bernoulli, fit_linear, hinge
+from headstart.solvers.linear_fit import LOSSES, Loss, bernoulli, fit_linear, hinge
 from headstart.solvers.probe import OnRow, Probe, ProbeTask, best_on_path, ignore, scored_by_blocks, warn_of_end
 
 log = logging.getLogger(__name__)
